@@ -31,7 +31,7 @@ struct KVPlane {
   int32_t num_heads = 0;
   int64_t content_bytes = 0;  ///< of one (token, head)
 
-  int64_t row_bytes() const { return num_heads * content_bytes; }  ///< of one token
+  int64_t row_bytes() const { return num_heads * content_bytes; }  ///< of one token, if valid
 };
 
 /// Planes that share one block size and one block table.
@@ -59,12 +59,17 @@ struct KVLayout {
   std::vector<KVGroup> groups;
 
   int64_t num_planes() const;
-  /// Bytes of one token over all planes.
+  /// Bytes of one token over all planes of a valid layout.
   int64_t token_bytes() const;
 };
 
-/// Errors: kInvalidArgument naming group, layer and field: no groups or planes, null base,
-///   non-positive sizes, contents that would overlap one another, offsets past 2^62.
+/// Planes of one group must not share bytes; planes of different groups may (engines with several
+/// block sizes carve them from one pool). Planes that step differently inside one block must not
+/// interleave there.
+///
+/// Errors: kInvalidArgument naming group, layer and field: unknown dtype, heads outside the model,
+///   no groups or planes, planes out of order or double, null base, non-positive sizes, contents
+///   that would overlap one another, offsets past 2^62.
 KVFERRY_EXPORT Status validate(const KVLayout& layout);
 
 /// Page layouts of the engines that kvferry knows by name.
@@ -90,13 +95,13 @@ struct PagedShape {
 KVFERRY_EXPORT std::string_view page_preset_name(PagePreset preset);
 /// Buffers that a cache of this shape consists of: one per layer, or one.
 KVFERRY_EXPORT int32_t num_buffers(PagePreset preset, const PagedShape& shape);
-/// Bytes of each of those buffers.
+/// Bytes of each of those buffers; 0 if a field of `shape` is not positive or they pass 2^62.
 KVFERRY_EXPORT int64_t buffer_bytes(PagePreset preset, const PagedShape& shape);
 
 /// Describes buffers laid out as `preset`; a rank that holds all heads.
 ///
-/// Errors: kInvalidArgument if the shape has a non-positive field, `buffers` has the wrong count,
-///   or kMla is asked for with more than one head.
+/// Errors: kInvalidArgument if the shape has a non-positive field or passes 2^62 bytes, `buffers`
+///   has the wrong count, holds null or overlap, or kMla is asked for with more than one head.
 KVFERRY_EXPORT Result<KVLayout> make_kv_layout(PagePreset preset, const PagedShape& shape,
                                                std::span<std::byte* const> buffers);
 

@@ -12,6 +12,9 @@ namespace kvferry {
 /// slot = block * block_tokens + offset in block; negative = skip this token.
 using SlotMapping = std::span<const int64_t>;
 
+/// Most tokens that slots_from_block_table() maps in one call.
+inline constexpr int64_t kMaxMappedTokens = int64_t{1} << 28;
+
 /// Tokens that lie in consecutive slots: slots [slot, slot + count) hold tokens
 /// [token, token + count). Skipped tokens belong to no run.
 struct SlotRun {
@@ -30,7 +33,8 @@ KVFERRY_EXPORT Result<std::vector<SlotRun>> merge_slot_runs(SlotMapping slots, i
 /// Slots of tokens [token_begin, token_end) of a sequence whose block i is block_table[i].
 ///
 /// Errors: kOutOfRange if the table is too short for token_end or holds a negative block;
-///   kInvalidArgument if block_tokens < 1 or the range is reversed or negative.
+///   kInvalidArgument if block_tokens < 1, or the range is reversed, negative or longer than
+///   kMaxMappedTokens.
 KVFERRY_EXPORT Result<std::vector<int64_t>> slots_from_block_table(
     std::span<const int64_t> block_table, int32_t block_tokens, int64_t token_begin,
     int64_t token_end);

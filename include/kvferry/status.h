@@ -81,11 +81,27 @@ class [[nodiscard]] KVFERRY_EXPORT Status {
 template <typename T>
 using Result = tl::expected<T, Status>;
 
-/// Shorthand for functions that return Result<T> or Status.
-template <typename... Args>
-tl::unexpected<Status> make_error(Args&&... args) {
-  return tl::unexpected<Status>(Status(std::forward<Args>(args)...));
+namespace detail {
+
+/// Converts to whatever error type the surrounding function returns.
+struct ErrorReturn {
+  Status status;
+  operator Status() && { return std::move(status); }  // NOLINT(google-explicit-constructor)
+  template <typename T>
+  operator Result<T>() && {  // NOLINT(google-explicit-constructor)
+    return tl::unexpected<Status>(std::move(status));
+  }
+};
+
+}  // namespace detail
+
+/// An error to return from a function that returns Result<T> or Status.
+inline detail::ErrorReturn make_error(StatusCode code, std::string message,
+                                      const char* file = __builtin_FILE(),
+                                      int line = __builtin_LINE()) {
+  return {Status(code, std::move(message), file, line)};
 }
+inline detail::ErrorReturn make_error(Status status) { return {std::move(status)}; }
 
 }  // namespace kvferry
 
@@ -107,17 +123,3 @@ tl::unexpected<Status> make_error(Args&&... args) {
   auto result = (expr);                                                         \
   if (!result) return ::kvferry::detail::ErrorReturn{std::move(result).error()}; \
   lhs = std::move(result).value()
-
-namespace kvferry::detail {
-
-/// Converts to whatever error type the surrounding function returns.
-struct ErrorReturn {
-  Status status;
-  operator Status() && { return std::move(status); }  // NOLINT(google-explicit-constructor)
-  template <typename T>
-  operator Result<T>() && {  // NOLINT(google-explicit-constructor)
-    return tl::unexpected<Status>(std::move(status));
-  }
-};
-
-}  // namespace kvferry::detail

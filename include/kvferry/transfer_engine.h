@@ -1,0 +1,139 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "kvferry/cache_engine_key.h"
+#include "kvferry/kv_layout.h"
+#include "kvferry/logger.h"
+#include "kvferry/status.h"
+#include "kvferry/transport.h"
+
+namespace kvferry {
+
+/// Names the tokens of one chunk: which chunk, and where in its sequence.
+struct ChunkRef {
+  CacheEngineKey key;
+  int64_t token_begin = 0;
+  int64_t token_end = 0;
+
+  int64_t num_tokens() const { return token_end - token_begin; }
+};
+
+/// Where a chunk lies, or is to lie, in an engine's paged cache: one slot a token.
+struct PagedChunk {
+  const KVLayout* layout = nullptr;  ///< borrowed until the transfer ends
+  std::vector<int64_t> slots;
+};
+
+/// Hands out chunks that peers ask for. Implemented by the engine that holds them.
+///
+/// Threads: called on the engine's control executor; must not block.
+class ChunkProvider {
+ public:
+  virtual ~ChunkProvider() = default;
+
+  /// The pages of `ref`, unchanged until close_chunk(ref).
+  /// Errors: kNotFound when it is not held (any more): the peer is told so.
+  virtual Result<PagedChunk> open_chunk(const ChunkRef& ref) = 0;
+  /// Ends one successful open_chunk: nobody reads those pages any more.
+  virtual void close_chunk(const ChunkRef& ref) = 0;
+};
+
+/// Test and demo hook: sees each fragment after its digest and before it is offered.
+/// Threads: the data executor.
+using StagedFragmentHook =
+    std::function<void(const ChunkRef& ref, int32_t fragment, std::span<std::byte> bytes)>;
+
+struct TransferEngineOptions {
+  std::string name;          ///< as peers' logs show it
+  std::string token;         ///< shared secret; both sides must have the same, not empty
+  size_t chunk_bytes = 0;    ///< the largest chunk in memory
+  size_t staging_chunks = 4;  ///< source side: chunks gathered and not yet acknowledged, at most
+  size_t landing_chunks = 4;  ///< destination side: chunks granted and not yet verified, at most
+  int64_t fragment_bytes = 512 * 1024;
+  /// UCX between processes, or loopback between engines that share the object given here.
+  std::shared_ptr<Transport> transport;
+  /// A chunk that fails verification is fetched again, so often at most.
+  int max_refetches = 3;
+  Duration handshake_timeout = std::chrono::seconds(5);
+  Logger* logger = nullptr;  ///< borrowed; null: no log
+  StagedFragmentHook staged_fragment_hook;
+};
+
+/// One chunk that is wanted, and the pages to put it into.
+struct FetchItem {
+  ChunkRef ref;
+  PagedChunk destination;
+};
+
+struct FetchOptions {
+  /// Runs on the control executor once per item, when its pages are complete and verified (OK) or
+  /// will not be (then they are undefined and must not be used). Must not block.
+  std::function<void(size_t item, const Status& status)> on_chunk;
+  /// Runs once, after the last on_chunk.
+  std::function<void()> on_done;
+};
+
+struct TransferStats {
+  uint64_t chunks_sent = 0;
+  uint64_t chunks_received = 0;   ///< verified and published
+  uint64_t chunks_mismatched = 0; ///< failed verification
+  uint64_t chunks_refetched = 0;
+  uint64_t bytes_received = 0;
+  uint64_t leases_active = 0;
+  uint64_t quarantined_bytes = 0;
+  std::vector<std::string> mismatched_keys;  ///< the first 1024
+};
+
+/// One process's end of chunk transfers: pools, the control connection, leases, verification.
+///
+/// Chunks are moved fragment by fragment, verified where they are scattered, and published only
+/// when all of a chunk is verified (promise 1); memory is reused only after the peer's
+/// acknowledgement or its death (promise 2).
+///
+/// Threads: any thread, internally serialised. Callbacks come on the control executor.
+class KVFERRY_EXPORT TransferEngine {
+ public:
+  /// Starts the control and data threads and allocates both pools.
+  /// Errors: kInvalidArgument naming the option; kResourceExhausted.
+  static Result<std::unique_ptr<TransferEngine>> create(TransferEngineOptions options);
+  /// Ends every transfer (kCancelled), then every thread.
+  ~TransferEngine();
+  TransferEngine(const TransferEngine&) = delete;
+  TransferEngine& operator=(const TransferEngine&) = delete;
+
+  /// Accepts peers on `host` (loopback unless you mean it); port 0 picks a free one.
+  /// Returns the port. Errors: kUnavailable or kPermissionDenied with the errno.
+  Result<uint16_t> listen(const std::string& host, uint16_t port);
+
+  /// Connects and shakes hands; blocks up to the handshake timeout.
+  /// Errors: kUnavailable, kPermissionDenied (token), kDeadlineExceeded, kFailedPrecondition
+  ///   (version, or no path that both sides can use).
+  Result<std::string> connect(const std::string& host, uint16_t port);
+
+  /// Serves chunks to whoever fetches; `provider` is borrowed until the engine ends.
+  void serve(ChunkProvider* provider);
+
+  /// Fetches chunks from the peer of that name. All errors come through on_chunk.
+  void fetch(const std::string& peer, std::vector<FetchItem> items, FetchOptions options);
+
+  /// Runs when a peer's connection ends, after every transfer with it has ended.
+  void set_peer_lost_handler(std::function<void(const std::string& peer, const Status&)> handler);
+
+  /// Names of connected peers, and how they are reached ("ucx tcp,cma,self; receiver pulls").
+  std::vector<std::pair<std::string, std::string>> peers() const;
+
+  TransferStats stats() const;
+
+ private:
+  class Impl;
+  explicit TransferEngine(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace kvferry

@@ -1,0 +1,263 @@
+#include "runtime/control/messages.h"
+
+#include <string_view>
+
+#include "core/wire.h"
+
+namespace kvferry {
+namespace {
+
+constexpr uint32_t kMaxNameBytes = 256;
+constexpr uint32_t kMaxAddressBytes = 64U << 10;
+constexpr uint32_t kMaxReasonBytes = 4096;
+constexpr uint32_t kMaxKeyBytes = 1024;
+constexpr uint8_t kLastStatusCode = static_cast<uint8_t>(StatusCode::kDeviceLost);
+constexpr uint32_t kMaxFragmentTiles = 1U << 16;
+
+std::string text(WireReader& in, uint32_t max) { return std::string(in.read_string(max)); }
+
+std::string clipped(const std::string& reason) { return reason.substr(0, kMaxReasonBytes); }
+
+Status out_of_range(std::string_view field, uint64_t value) {
+  return Status(StatusCode::kInvalidArgument,
+                std::string(field) + " has no meaning for " + std::to_string(value));
+}
+
+void put(WireWriter& out, const LeaseId& lease) {
+  out.u64(lease.id);
+  out.u64(lease.generation);
+}
+
+LeaseId get_lease(WireReader& in) {
+  LeaseId lease;
+  lease.id = in.read_u64();
+  lease.generation = in.read_u64();
+  return lease;
+}
+
+// One overload pair per message: put writes the fields, get reads and checks them.
+
+void put(WireWriter& out, const HelloMessage& m) {
+  out.u32(m.version);
+  out.string(m.token);
+  out.string(m.name);
+  out.string(m.transport);
+  out.string(m.host_id);
+  out.u32(static_cast<uint32_t>(m.pid));
+  out.u64(m.probe_address);
+  out.u64(m.probe_value);
+}
+
+Status get(WireReader& in, HelloMessage& m) {
+  m.version = in.read_u32();
+  if (m.version != kProtocolVersion) {
+    return Status(StatusCode::kFailedPrecondition,
+                  "the peer speaks protocol version " + std::to_string(m.version) +
+                      ", this build speaks " + std::to_string(kProtocolVersion));
+  }
+  m.token = text(in, kMaxNameBytes);
+  m.name = text(in, kMaxNameBytes);
+  m.transport = text(in, kMaxNameBytes);
+  m.host_id = text(in, kMaxNameBytes);
+  m.pid = static_cast<int32_t>(in.read_u32());
+  m.probe_address = in.read_u64();
+  m.probe_value = in.read_u64();
+  return {};
+}
+
+void put(WireWriter& out, const PathMessage& m) {
+  out.u8(m.same_host ? 1 : 0);
+  out.u8(m.can_pull ? 1 : 0);
+}
+
+Status get(WireReader& in, PathMessage& m) {
+  m.same_host = in.read_u8() != 0;
+  m.can_pull = in.read_u8() != 0;
+  return {};
+}
+
+void put(WireWriter& out, const LinkMessage& m) {
+  out.u8(static_cast<uint8_t>(m.peer_class));
+  out.string(m.address);
+}
+
+Status get(WireReader& in, LinkMessage& m) {
+  const uint8_t peer_class = in.read_u8();
+  if (peer_class > static_cast<uint8_t>(PeerClass::kNetwork)) {
+    return out_of_range("peer_class", peer_class);
+  }
+  m.peer_class = static_cast<PeerClass>(peer_class);
+  m.address = text(in, kMaxAddressBytes);
+  return {};
+}
+
+void put(WireWriter&, const ReadyMessage&) {}
+Status get(WireReader&, ReadyMessage&) { return {}; }
+
+void put(WireWriter& out, const FetchMessage& m) {
+  out.u64(m.fetch_id);
+  out.u32(static_cast<uint32_t>(m.items.size()));
+  for (const ChunkRef& item : m.items) {
+    out.string(item.key.to_string());
+    out.u64(static_cast<uint64_t>(item.token_begin));
+    out.u64(static_cast<uint64_t>(item.token_end));
+  }
+}
+
+Status get(WireReader& in, FetchMessage& m) {
+  m.fetch_id = in.read_u64();
+  const uint32_t count = in.read_u32();
+  if (count > kMaxFetchItems) return out_of_range("number of items", count);
+  for (uint32_t i = 0; i < count && in.is_ok(); ++i) {
+    const std::string key = text(in, kMaxKeyBytes);
+    const uint64_t begin = in.read_u64();
+    const uint64_t end = in.read_u64();
+    if (!in.is_ok()) break;
+    if (begin >= end || end > (uint64_t{1} << 40)) return out_of_range("token range end", end);
+    KVFERRY_ASSIGN_OR_RETURN(CacheEngineKey parsed, CacheEngineKey::parse(key));
+    m.items.push_back(
+        {std::move(parsed), static_cast<int64_t>(begin), static_cast<int64_t>(end)});
+  }
+  return {};
+}
+
+void put(WireWriter& out, const UnservedMessage& m) {
+  out.u64(m.fetch_id);
+  out.u32(m.item);
+  out.u8(static_cast<uint8_t>(m.code));
+  out.string(clipped(m.reason));
+}
+
+Status get(WireReader& in, UnservedMessage& m) {
+  m.fetch_id = in.read_u64();
+  m.item = in.read_u32();
+  const uint8_t code = in.read_u8();
+  if (in.is_ok() && (code == 0 || code > kLastStatusCode)) return out_of_range("status code", code);
+  m.code = static_cast<StatusCode>(code);
+  m.reason = text(in, kMaxReasonBytes);
+  return {};
+}
+
+void put(WireWriter& out, const OfferMessage& m) {
+  out.u64(m.transfer_id);
+  out.u64(m.fetch_id);
+  out.u32(m.item);
+  out.u64(m.layout_digest);
+  out.u64(m.payload_bytes);
+  out.u32(m.num_fragments);
+  put(out, m.source);
+}
+
+Status get(WireReader& in, OfferMessage& m) {
+  m.transfer_id = in.read_u64();
+  m.fetch_id = in.read_u64();
+  m.item = in.read_u32();
+  m.layout_digest = in.read_u64();
+  m.payload_bytes = in.read_u64();
+  m.num_fragments = in.read_u32();
+  m.source = get_lease(in);
+  return {};
+}
+
+void put(WireWriter& out, const GrantMessage& m) {
+  out.u64(m.transfer_id);
+  put(out, m.source);
+  put(out, m.landing);
+}
+
+Status get(WireReader& in, GrantMessage& m) {
+  m.transfer_id = in.read_u64();
+  m.source = get_lease(in);
+  m.landing = get_lease(in);
+  return {};
+}
+
+void put(WireWriter& out, const AckMessage& m) {
+  out.u64(m.transfer_id);
+  put(out, m.source);
+  out.u8(static_cast<uint8_t>(m.outcome));
+  out.string(clipped(m.reason));
+}
+
+Status get(WireReader& in, AckMessage& m) {
+  m.transfer_id = in.read_u64();
+  m.source = get_lease(in);
+  const uint8_t outcome = in.read_u8();
+  if (outcome > static_cast<uint8_t>(ChunkOutcome::kFailed)) return out_of_range("outcome", outcome);
+  m.outcome = static_cast<ChunkOutcome>(outcome);
+  m.reason = text(in, kMaxReasonBytes);
+  return {};
+}
+
+template <size_t Index = 0>
+Result<ControlMessage> decode_alternative(uint8_t type, WireReader& in) {
+  if constexpr (Index < std::variant_size_v<ControlMessage>) {
+    if (type != Index) return decode_alternative<Index + 1>(type, in);
+    std::variant_alternative_t<Index, ControlMessage> message;
+    KVFERRY_RETURN_IF_ERROR(get(in, message));
+    KVFERRY_RETURN_IF_ERROR(in.finish());
+    return ControlMessage(std::move(message));
+  } else {
+    return tl::unexpected(out_of_range("message type", type));
+  }
+}
+
+}  // namespace
+
+Result<std::vector<std::byte>> encode(const ControlMessage& message) {
+  WireWriter out;
+  out.u8(static_cast<uint8_t>(message.index()));
+  std::visit([&out](const auto& m) { put(out, m); }, message);
+  if (out.size() > kMaxMessageBytes) {
+    return make_error(StatusCode::kInvalidArgument,
+                      "a control message of " + std::to_string(out.size()) +
+                          " bytes is over the limit of " + std::to_string(kMaxMessageBytes));
+  }
+  return out.take();
+}
+
+Result<ControlMessage> decode_message(std::span<const std::byte> bytes) {
+  WireReader in(bytes);
+  const uint8_t type = in.read_u8();
+  KVFERRY_RETURN_IF_ERROR(in.status().with_context("control message"));
+  auto message = decode_alternative(type, in);
+  if (message) return message;
+  return tl::unexpected(
+      message.error().with_context("control message of type " + std::to_string(type)));
+}
+
+size_t fragment_header_bytes(size_t num_tiles) {
+  constexpr size_t kFixedBytes = 8 + 16 + 4 + 8 + 8 + 4;
+  return kFixedBytes + 8 * num_tiles;
+}
+
+std::vector<std::byte> encode(const FragmentHeader& header) {
+  WireWriter out;
+  out.u64(header.transfer_id);
+  put(out, header.landing);
+  out.u32(header.fragment);
+  out.u64(header.fragment_digest);
+  out.u64(header.chunk_digest);
+  out.u32(static_cast<uint32_t>(header.tile_digests.size()));
+  for (const uint64_t digest : header.tile_digests) out.u64(digest);
+  return out.take();
+}
+
+Result<FragmentHeader> decode_fragment_header(std::span<const std::byte> bytes) {
+  WireReader in(bytes);
+  FragmentHeader header;
+  header.transfer_id = in.read_u64();
+  header.landing = get_lease(in);
+  header.fragment = in.read_u32();
+  header.fragment_digest = in.read_u64();
+  header.chunk_digest = in.read_u64();
+  const uint32_t num_tiles = in.read_u32();
+  if (num_tiles > kMaxFragmentTiles) return tl::unexpected(out_of_range("tile count", num_tiles));
+  for (uint32_t i = 0; i < num_tiles && in.is_ok(); ++i) {
+    header.tile_digests.push_back(in.read_u64());
+  }
+  KVFERRY_RETURN_IF_ERROR(in.finish().with_context("fragment header"));
+  return header;
+}
+
+}  // namespace kvferry

@@ -1,0 +1,116 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "kvferry/status.h"
+#include "kvferry/transfer.h"
+#include "kvferry/transfer_engine.h"
+
+namespace kvferry {
+
+// What two engines say to one another over the control connection. docs/transfer-protocol.md says
+// in which order and why; encode() and decode_message() are the format.
+
+inline constexpr uint32_t kProtocolVersion = 1;
+inline constexpr size_t kMaxMessageBytes = 4U << 20;
+inline constexpr size_t kMaxFetchItems = 16384;
+
+/// First message of both sides.
+struct HelloMessage {
+  uint32_t version = kProtocolVersion;
+  std::string token;
+  std::string name;
+  std::string transport;
+  std::string host_id;  ///< equal on processes that share a kernel
+  int32_t pid = 0;
+  /// Where the peer may try to read `probe_value` in this process, to learn whether it can pull.
+  uint64_t probe_address = 0;
+  uint64_t probe_value = 0;
+};
+
+/// What the sender found out: may it read the peer's memory?
+struct PathMessage {
+  bool same_host = false;
+  bool can_pull = false;
+};
+
+/// The sender's end of the data link.
+struct LinkMessage {
+  PeerClass peer_class = PeerClass::kNetwork;
+  std::string address;
+};
+
+/// The sender's data link is connected.
+struct ReadyMessage {};
+
+/// "I want these chunks"; item numbers are their positions here.
+struct FetchMessage {
+  uint64_t fetch_id = 0;
+  std::vector<ChunkRef> items;
+};
+
+/// An item of a fetch that the provider cannot serve.
+struct UnservedMessage {
+  uint64_t fetch_id = 0;
+  uint32_t item = 0;
+  StatusCode code = StatusCode::kNotFound;
+  std::string reason;
+};
+
+/// "I hold that chunk for you." Promises memory on the sender's side only.
+struct OfferMessage {
+  uint64_t transfer_id = 0;
+  uint64_t fetch_id = 0;
+  uint32_t item = 0;
+  uint64_t layout_digest = 0;
+  uint64_t payload_bytes = 0;
+  uint32_t num_fragments = 0;
+  LeaseId source;
+};
+
+/// "Send it": the landing memory is leased.
+struct GrantMessage {
+  uint64_t transfer_id = 0;
+  LeaseId source;
+  LeaseId landing;
+};
+
+/// The end of a transfer, as the receiver sees it; frees the source.
+struct AckMessage {
+  uint64_t transfer_id = 0;
+  LeaseId source;
+  ChunkOutcome outcome = ChunkOutcome::kFailed;
+  std::string reason;
+};
+
+using ControlMessage =
+    std::variant<HelloMessage, PathMessage, LinkMessage, ReadyMessage, FetchMessage,
+                 UnservedMessage, OfferMessage, GrantMessage, AckMessage>;
+
+/// Errors: kInvalidArgument if the message is larger than kMaxMessageBytes.
+Result<std::vector<std::byte>> encode(const ControlMessage& message);
+
+/// Errors: kInvalidArgument saying which message and field are wrong; nothing is trusted.
+Result<ControlMessage> decode_message(std::span<const std::byte> bytes);
+
+/// Travels with each fragment on the data link.
+struct FragmentHeader {
+  uint64_t transfer_id = 0;
+  LeaseId landing;
+  uint32_t fragment = 0;
+  uint64_t fragment_digest = 0;  ///< bind_digest over the fragment's tiles
+  uint64_t chunk_digest = 0;     ///< on the last fragment; else 0
+  std::vector<uint64_t> tile_digests;
+};
+
+/// Bytes of an encoded header with that many tiles.
+size_t fragment_header_bytes(size_t num_tiles);
+std::vector<std::byte> encode(const FragmentHeader& header);
+Result<FragmentHeader> decode_fragment_header(std::span<const std::byte> bytes);
+
+}  // namespace kvferry

@@ -1,0 +1,77 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "kvferry/executor.h"
+#include "runtime/unique_fd.h"
+
+namespace kvferry {
+
+/// Ordered small messages to one peer over TCP; its end is how we learn of a peer's death.
+///
+/// A message is a u32 length (little-endian, at most max_message_bytes) and that many bytes.
+///
+/// Threads: the executor it was made for only.
+class TcpChannel {
+ public:
+  struct Limits {
+    size_t max_message_bytes = 0;
+    size_t max_unsent_bytes = 16U << 20;  ///< a peer that does not read is cut off here
+  };
+  using MessageHandler = std::function<void(std::span<const std::byte>)>;
+  /// Runs once; OK when the peer closed in order.
+  using CloseHandler = std::function<void(Status)>;
+
+  TcpChannel(UniqueFd socket, Executor& executor, Limits limits);
+  ~TcpChannel();
+  TcpChannel(const TcpChannel&) = delete;
+  TcpChannel& operator=(const TcpChannel&) = delete;
+
+  /// Handlers may destroy the channel.
+  Status start(MessageHandler on_message, CloseHandler on_close);
+
+  /// Queues a message; what cannot be sent now is sent when the socket takes it. After the end of
+  /// the channel messages are dropped: the close handler says that it ended.
+  void send(std::span<const std::byte> message);
+
+  /// Stops without calling the close handler.
+  void close();
+
+ private:
+  void on_ready();
+  bool read_some();
+  bool deliver();
+  void flush();
+  void end(Status status);
+
+  UniqueFd socket_;
+  Executor& executor_;
+  const Limits limits_;
+  MessageHandler on_message_;
+  CloseHandler on_close_;
+  std::vector<std::byte> received_;
+  std::vector<std::byte> unsent_;
+  bool watching_writes_ = false;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+/// A listening socket on `host`:`port` (0: any free port). IPv4 or a resolvable name.
+/// Errors: kInvalidArgument for a host that does not resolve; kUnavailable or kPermissionDenied
+///   with the errno and the address.
+Result<UniqueFd> tcp_listen(const std::string& host, uint16_t port);
+Result<uint16_t> tcp_local_port(const UniqueFd& socket);
+
+/// Takes one waiting connection; an unopened UniqueFd if there is none (any more).
+UniqueFd tcp_accept(const UniqueFd& listener);
+
+/// Connects within `timeout`. Blocks. Errors: kUnavailable, kDeadlineExceeded, kInvalidArgument.
+Result<UniqueFd> tcp_connect(const std::string& host, uint16_t port, Duration timeout);
+
+}  // namespace kvferry

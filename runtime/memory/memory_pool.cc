@@ -1,0 +1,117 @@
+#include "runtime/memory/memory_pool.h"
+
+#include <limits>
+#include <string>
+
+namespace kvferry {
+namespace {
+
+constexpr size_t kSlotAlignment = 4096;
+
+size_t round_up(size_t bytes) { return (bytes + kSlotAlignment - 1) / kSlotAlignment * kSlotAlignment; }
+
+}  // namespace
+
+Result<std::unique_ptr<MemoryPool>> MemoryPool::create(const MemoryPoolOptions& options) {
+  if (options.slot_bytes == 0 || options.num_slots == 0) {
+    return make_error(StatusCode::kInvalidArgument,
+                      "a memory pool needs slot_bytes and num_slots > 0; got " +
+                          std::to_string(options.slot_bytes) + " and " +
+                          std::to_string(options.num_slots));
+  }
+  constexpr size_t kMaxBytes = std::numeric_limits<size_t>::max() / 2;
+  if (options.slot_bytes > kMaxBytes || round_up(options.slot_bytes) > kMaxBytes / options.num_slots) {
+    return make_error(StatusCode::kInvalidArgument, "the memory pool's size overflows");
+  }
+  KVFERRY_ASSIGN_OR_RETURN(HostBuffer buffer,
+                           HostBuffer::create(round_up(options.slot_bytes) * options.num_slots));
+  return std::unique_ptr<MemoryPool>(new MemoryPool(std::move(buffer), options));
+}
+
+MemoryPool::MemoryPool(HostBuffer buffer, const MemoryPoolOptions& options)
+    : buffer_(std::move(buffer)), slot_bytes_(round_up(options.slot_bytes)) {
+  objects_.reserve(options.num_slots);
+  for (size_t i = 0; i < options.num_slots; ++i) {
+    objects_.push_back(std::make_unique<MemoryObj>(
+        *this, buffer_.bytes().subspan(i * slot_bytes_, slot_bytes_)));
+  }
+  MutexLock lock(mutex_);
+  for (size_t i = options.num_slots; i > 0; --i) free_.push_back(objects_[i - 1].get());
+}
+
+// A slot still referenced here would be returned to freed memory: keeping the buffer is the lesser
+// harm, and the count tells who looks.
+MemoryPool::~MemoryPool() = default;
+
+Status MemoryPool::check_size(size_t size_bytes) const {
+  if (size_bytes <= slot_bytes_) return {};
+  return Status(StatusCode::kInvalidArgument,
+                "a chunk of " + std::to_string(size_bytes) + " bytes never fits the pool's slots of " +
+                    std::to_string(slot_bytes_) + "; raise slot_bytes");
+}
+
+MemoryObjPtr MemoryPool::take_slot(size_t size_bytes) {
+  if (free_.empty()) return MemoryObjPtr();
+  MemoryObj* obj = free_.back();
+  free_.pop_back();
+  peak_used_ = std::max(peak_used_, objects_.size() - free_.size());
+  obj->resize(size_bytes);
+  obj->layout = ChunkLayout();
+  obj->tile_digests.clear();
+  obj->chunk_digest = 0;
+  return MemoryObjPtr(obj);
+}
+
+Result<MemoryObjPtr> MemoryPool::allocate(size_t size_bytes) {
+  KVFERRY_RETURN_IF_ERROR(check_size(size_bytes));
+  MutexLock lock(mutex_);
+  MemoryObjPtr obj = take_slot(size_bytes);
+  if (!obj) {
+    ++refused_;
+    return make_error(StatusCode::kResourceExhausted,
+                      "all " + std::to_string(objects_.size()) +
+                          " slots of the memory pool are in use; retry when one is released");
+  }
+  return obj;
+}
+
+Result<MemoryObjPtr> MemoryPool::allocate_until(size_t size_bytes, TimePoint deadline) {
+  KVFERRY_RETURN_IF_ERROR(check_size(size_bytes));
+  MutexLock lock(mutex_);
+  for (;;) {
+    MemoryObjPtr obj = take_slot(size_bytes);
+    if (obj) return obj;
+    if (!slot_released_.wait_until(mutex_, deadline) && free_.empty()) break;
+  }
+  ++refused_;
+  return make_error(StatusCode::kDeadlineExceeded,
+                    "no slot of the memory pool (" + std::to_string(objects_.size()) +
+                        " in all) was released before the deadline");
+}
+
+void MemoryPool::set_release_listener(std::function<void()> listener) {
+  release_listener_ = std::move(listener);
+}
+
+void MemoryPool::release(MemoryObj& obj) noexcept {
+  {
+    MutexLock lock(mutex_);
+    free_.push_back(&obj);  // capacity was reserved by the constructor's pushes
+    slot_released_.notify_one();
+  }
+  if (release_listener_) release_listener_();
+}
+
+MemoryPoolUsage MemoryPool::usage() const {
+  MutexLock lock(mutex_);
+  MemoryPoolUsage usage;
+  usage.slot_bytes = slot_bytes_;
+  usage.num_slots = objects_.size();
+  usage.used_slots = objects_.size() - free_.size();
+  usage.peak_used_slots = peak_used_;
+  usage.refused = refused_;
+  usage.huge_pages = buffer_.huge_pages();
+  return usage;
+}
+
+}  // namespace kvferry

@@ -1,0 +1,75 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "cuda/host/host_memory.h"
+#include "kvferry/clock.h"
+#include "kvferry/memory_obj.h"
+#include "kvferry/mutex.h"
+
+namespace kvferry {
+
+struct MemoryPoolOptions {
+  size_t slot_bytes = 0;  ///< the largest chunk; rounded up to 4 KiB
+  size_t num_slots = 0;
+};
+
+struct MemoryPoolUsage {
+  size_t slot_bytes = 0;
+  size_t num_slots = 0;
+  size_t used_slots = 0;
+  size_t peak_used_slots = 0;
+  uint64_t refused = 0;     ///< allocations that found the pool exhausted
+  bool huge_pages = false;  ///< the kernel was asked for huge pages and said yes
+};
+
+/// Chunk-sized host memory, allocated once and bounded for good. Slots are reused last-in
+/// first-out, so that a lightly used pool stays in cache.
+///
+/// Threads: any thread, internally locked.
+/// Owner: outlives every MemoryObjPtr taken from it; the destructor checks.
+class MemoryPool final : public MemoryOwner {
+ public:
+  /// Errors: kInvalidArgument for a size of 0 or one that overflows; kResourceExhausted when the
+  ///   system has no such memory.
+  static Result<std::unique_ptr<MemoryPool>> create(const MemoryPoolOptions& options);
+  ~MemoryPool() override;
+
+  /// An object of `size_bytes`, its layout and digests cleared, its bytes as the last user left
+  /// them.
+  ///
+  /// Errors: kResourceExhausted at once when all slots are in use; kInvalidArgument if size_bytes
+  ///   is larger than a slot (it would never fit).
+  Result<MemoryObjPtr> allocate(size_t size_bytes);
+
+  /// Waits for a slot until `deadline`. Not for executors: it blocks.
+  /// Errors: as allocate, with kDeadlineExceeded in place of kResourceExhausted.
+  Result<MemoryObjPtr> allocate_until(size_t size_bytes, TimePoint deadline);
+
+  /// `listener` runs after each release, on the releasing thread. Set before use.
+  void set_release_listener(std::function<void()> listener);
+
+  MemoryPoolUsage usage() const;
+
+ private:
+  MemoryPool(HostBuffer buffer, const MemoryPoolOptions& options);
+
+  void release(MemoryObj& obj) noexcept override;
+  MemoryObjPtr take_slot(size_t size_bytes) KVFERRY_REQUIRES(mutex_);
+  Status check_size(size_t size_bytes) const;
+
+  HostBuffer buffer_;
+  const size_t slot_bytes_;
+  std::vector<std::unique_ptr<MemoryObj>> objects_;
+  std::function<void()> release_listener_;
+
+  mutable Mutex mutex_;
+  CondVar slot_released_;
+  std::vector<MemoryObj*> free_ KVFERRY_GUARDED_BY(mutex_);
+  size_t peak_used_ KVFERRY_GUARDED_BY(mutex_) = 0;
+  uint64_t refused_ KVFERRY_GUARDED_BY(mutex_) = 0;
+};
+
+}  // namespace kvferry
