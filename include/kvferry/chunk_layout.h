@@ -20,10 +20,10 @@ inline constexpr size_t kMaxChunkPlanes = 4096;
 /// Order of a chunk in memory, by LMCache's names where it has one. L layers, T tokens, D the bytes
 /// of all heads of one token. The numbers are those of the chunk record format.
 enum class MemoryFormat : uint8_t {
-  kKv2LTD = 1,  ///< KV_2LTD: [2, L, T, D]
-  kKvT2D = 2,   ///< KV_T2D: [T, 2, D], one layer
-  kKv2TD = 3,   ///< KV_2TD: [2, T, D], one layer
-  kKvMla = 6,   ///< KV_MLA_FMT: [1, L, T, D]
+  kKv2LTD = 1,   ///< KV_2LTD: [2, L, T, D]
+  kKvT2D = 2,    ///< KV_T2D: [T, 2, D], one layer
+  kKv2TD = 3,    ///< KV_2TD: [2, T, D], one layer
+  kKvMla = 6,    ///< KV_MLA_FMT: [1, L, T, D]
   kKvL2TD = 16,  ///< KV_L2TD: [L, 2, T, D]; layers are contiguous, so fragments are
 };
 

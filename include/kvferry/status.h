@@ -110,16 +110,16 @@ inline detail::ErrorReturn make_error(Status status) { return {std::move(status)
 
 /// Leaves the function with the error of `expr` (a Status), if it is one.
 /// Works in functions that return Status or Result<T>.
-#define KVFERRY_RETURN_IF_ERROR(expr)                                      \
-  do {                                                                     \
+#define KVFERRY_RETURN_IF_ERROR(expr)                                       \
+  do {                                                                      \
     if (::kvferry::Status kvferry_status = (expr); !kvferry_status.is_ok()) \
-      return ::kvferry::detail::ErrorReturn{std::move(kvferry_status)};    \
+      return ::kvferry::detail::ErrorReturn{std::move(kvferry_status)};     \
   } while (false)
 
 /// Declares or assigns `lhs` from the value of `expr` (a Result), or leaves with its error.
 #define KVFERRY_ASSIGN_OR_RETURN(lhs, expr) \
   KVFERRY_ASSIGN_OR_RETURN_IMPL(KVFERRY_CONCAT(kvferry_result_, __LINE__), lhs, expr)
 #define KVFERRY_ASSIGN_OR_RETURN_IMPL(result, lhs, expr)                         \
-  auto result = (expr);                                                         \
+  auto result = (expr);                                                          \
   if (!result) return ::kvferry::detail::ErrorReturn{std::move(result).error()}; \
   lhs = std::move(result).value()
