@@ -1,0 +1,40 @@
+#define KVFERRY_SIMD
+#include "kernels/tile_copy_impl.h"
+
+namespace kvferry {
+namespace {
+
+struct Portable {
+  struct Stripe {
+    uint64_t words[8];
+  };
+
+  static Stripe load(const void* from) {
+    Stripe data;
+    std::memcpy(&data, from, sizeof(data));
+    return data;
+  }
+  static void store(void* to, const Stripe& data) { std::memcpy(to, &data, sizeof(data)); }
+  static void stream(void* to, const Stripe& data) { store(to, data); }
+  static Stripe zero() { return {}; }
+  static Stripe from_words(const uint64_t* words) { return load(words); }
+  static void to_words(const Stripe& data, uint64_t* words) { store(words, data); }
+
+  static void accumulate(Stripe* accumulator, const Stripe& data, const uint64_t* key) {
+    for (size_t i = 0; i < 8; ++i) {
+      accumulator->words[i] += data.words[i ^ 1] + xxh3_product(data.words[i], key[i]);
+    }
+  }
+  static void scramble(Stripe* accumulator, const uint64_t* key) {
+    for (size_t i = 0; i < 8; ++i) {
+      accumulator->words[i] = xxh3_scramble(accumulator->words[i], key[i]);
+    }
+  }
+  static void fence() {}
+};
+
+}  // namespace
+
+const TileCopier detail::kPortableTileCopier = make_tile_copier<Portable>();
+
+}  // namespace kvferry
