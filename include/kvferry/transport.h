@@ -17,13 +17,26 @@ namespace kvferry {
 /// Where a peer is, as far as the choice of a path to it goes. Decided by the runtime per peer,
 /// from what both sides found out about one another.
 enum class PeerClass : uint8_t {
-  kSameProcess,    ///< another executor of this process
-  kSameHostPull,   ///< same host, and each may read the other's memory (CMA)
-  kSameHostShm,    ///< same host, reading one another's memory is refused
-  kNetwork,        ///< another host
+  kSameProcess,   ///< another executor of this process
+  kSameHostPull,  ///< same host, and each may read the other's memory (CMA)
+  kSameHostShm,   ///< same host, reading one another's memory is refused
+  kNetwork,       ///< another host
 };
 
-KVFERRY_EXPORT std::string_view peer_class_name(PeerClass peer_class);
+/// As in logs and configuration: "same_host_pull".
+constexpr std::string_view peer_class_name(PeerClass peer_class) {
+  switch (peer_class) {
+    case PeerClass::kSameProcess:
+      return "same_process";
+    case PeerClass::kSameHostPull:
+      return "same_host_pull";
+    case PeerClass::kSameHostShm:
+      return "same_host_shm";
+    case PeerClass::kNetwork:
+      return "network";
+  }
+  return "unknown";
+}
 
 /// What a link can do here.
 struct LinkCapabilities {
@@ -62,12 +75,18 @@ using OfferHandler =
 ///   inside offer() or close().
 class Link {
  public:
+  /// For after on_quiet, which may itself destroy the link; not from inside other callbacks. A link
+  /// destroyed earlier first makes sure that this side touches no memory given to it any more
+  /// (which may wait for a copy under way), then drops its callbacks uncalled.
   virtual ~Link() = default;
 
   /// What the peer's connect() needs; opaque, at most 64 KiB.
   virtual std::string address() const = 0;
 
-  /// Errors: kInvalidArgument for an address of another transport or path; kUnavailable.
+  /// Nothing arrives before this call: what the peer offers earlier waits for it.
+  ///
+  /// Errors: kInvalidArgument for an address of another transport or path; kUnavailable;
+  ///   kFailedPrecondition without an offer handler, when connected already, or when closed.
   virtual Status connect(std::string_view peer_address) = 0;
 
   /// Must be set before connect(). Called once for each offer that arrives.
@@ -77,8 +96,8 @@ class Link {
   ///
   /// `on_sent` with OK: the transport needs `source` no more. That is not delivery: only the
   /// peer's own acknowledgement is. Otherwise: kUnavailable (peer gone), kCancelled (closed),
-  /// kFailedPrecondition (refused, where the transport can tell), kInvalidArgument (too large).
-  /// `header` is copied; `source` is borrowed until `on_sent`.
+  /// kFailedPrecondition (not connected; or refused, where the transport can tell),
+  /// kInvalidArgument (header too large). `header` is copied; `source` is borrowed until `on_sent`.
   virtual void offer(std::span<const std::byte> header, std::span<const std::byte> source,
                      LinkCompletion on_sent) = 0;
 
