@@ -2,6 +2,7 @@
 
 #include <array>
 #include <compare>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -14,6 +15,9 @@
 #include "kvferry/status.h"
 
 namespace kvferry {
+
+/// Most bytes of a key's text.
+inline constexpr size_t kMaxKeyBytes = 1024;
 
 /// Names one chunk of one rank of one model.
 ///
@@ -32,8 +36,9 @@ struct KVFERRY_EXPORT CacheEngineKey {
   /// Strict: accepts exactly what to_string() of a valid key writes.
   ///
   /// Errors: kInvalidArgument naming the field, for hostile or foreign text: wrong field count,
-  ///   empty or over-long fields (model 256 bytes, whole key 1024), '@', '%', control characters,
-  ///   signs, leading zeros, worker outside world, odd or upper-case hex, unsorted or double tags.
+  ///   empty or over-long fields (model 256 bytes, whole key kMaxKeyBytes), '@', '%', control
+  ///   characters, signs, leading zeros, worker outside world, odd or upper-case hex, unsorted or
+  ///   double tags.
   static Result<CacheEngineKey> parse(std::string_view text);
 
   /// The rules of parse() for a key built from its fields.

@@ -47,11 +47,12 @@ struct ChunkHasherOptions {
 /// Threads: immutable after construction; hash() from any thread.
 class KVFERRY_EXPORT ChunkHasher {
  public:
-  /// Errors: kInvalidArgument if chunk_tokens < 1.
+  /// Errors: kInvalidArgument if chunk_tokens < 1; kUnavailable if OpenSSL refuses SHA-256.
   static Result<ChunkHasher> create(ChunkHasherOptions options);
 
   /// One hash per full chunk of `tokens`, and one for the rest if options say so.
   /// `extra_keys` (tenant salt, adapter) are part of every link: different extras never match.
+  /// Should OpenSSL fail midway, the list ends there: a shorter prefix, never a wrong hash.
   std::vector<ChunkHash> hash(std::span<const uint32_t> tokens,
                               std::span<const std::string> extra_keys = {}) const;
 
