@@ -23,7 +23,6 @@ target_link_libraries(kvferry_internal PUBLIC kvferry_api kvferry_build_flags kv
 # kvferry_object_library(<name>): an object library that becomes part of both.
 function(kvferry_object_library name)
   add_library(${name} OBJECT)
-  target_compile_definitions(${name} PRIVATE kvferry_EXPORTS)
   target_link_libraries(${name} PRIVATE kvferry_api kvferry_build_flags)
   set_property(GLOBAL APPEND PROPERTY KVFERRY_FLOORS ${name})
 endfunction()
