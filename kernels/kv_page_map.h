@@ -64,8 +64,8 @@ KVFERRY_HD constexpr int64_t padded_tile_bytes(int64_t bytes) {
 
 namespace detail {
 // Past 2^31 blocks-times-bytes, an unaligned last tile, heads outside tokens (HND).
-inline constexpr PagedCopyPlane kMapProbe{nullptr, int64_t{1} << 32, 128, 2048, 128, 4096,
-                                          1024,    16,               8,   0,    0};
+inline constexpr PagedCopyPlane kMapProbe{
+    nullptr, int64_t{1} << 32, 128, 2048, 128, 4096, 1024, 16, 8, 0, 0};
 static_assert(page_offset(kMapProbe, 16 * 5 + 3, 2) == 5 * (int64_t{1} << 32) + 3 * 128 + 2 * 2048);
 static_assert(chunk_offset(kMapProbe, 3) == 4096 + 3 * 1024);
 static_assert(tile_number(2, 17, 40) == 7 && tile_token_count(2, 40) == 8);

@@ -91,9 +91,9 @@ int32_t alignment_of(std::span<const PagedCopyPlane> planes) {
   uint64_t bits = 16;
   for (const PagedCopyPlane& plane : planes) {
     bits |= reinterpret_cast<uintptr_t>(plane.pages);
-    for (int64_t bytes : {plane.block_stride_bytes, plane.token_stride_bytes,
-                          plane.head_stride_bytes, plane.content_bytes, plane.chunk_offset_bytes,
-                          plane.chunk_token_stride_bytes}) {
+    for (int64_t bytes :
+         {plane.block_stride_bytes, plane.token_stride_bytes, plane.head_stride_bytes,
+          plane.content_bytes, plane.chunk_offset_bytes, plane.chunk_token_stride_bytes}) {
       bits |= static_cast<uint64_t>(bytes);
     }
   }

@@ -30,8 +30,8 @@ struct TileSegment {
 /// Cost:    create O(tokens of one layer + planes), not O(blocks x layers)
 class PagedCopy {
  public:
-  /// `slots_per_group` holds, for each group of `pages`, the slots of the chunk's tokens. Two tokens
-  /// must not name the same slot when the copy is used to scatter.
+  /// `slots_per_group` holds, for each group of `pages`, the slots of the chunk's tokens. Two
+  /// tokens must not name the same slot when the copy is used to scatter.
   ///
   /// Errors: kInvalidArgument if a count is wrong, a layout is invalid, or the layouts do not
   ///   describe the same planes, heads and contents; kOutOfRange if a slot lies past its group.

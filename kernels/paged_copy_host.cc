@@ -1,9 +1,9 @@
 #include <algorithm>
 #include <string>
 
+#include "kernels/copy_batch.h"
+#include "kernels/copy_loop.h"
 #include "kernels/paged_copy.h"
-#include "kernels/tile_copy.h"
-#include "kernels/tile_pieces.h"
 
 namespace kvferry {
 namespace {
@@ -16,9 +16,9 @@ Status check_call(const PagedCopy& copy, int32_t plane_begin, int32_t plane_end,
                       ") asked for; the copy has " + std::to_string(copy.num_planes()));
   }
   if (chunk_bytes != copy.chunk_bytes()) {
-    return Status(StatusCode::kInvalidArgument,
-                  "chunk span of " + std::to_string(chunk_bytes) + " bytes given, the chunk has " +
-                      std::to_string(copy.chunk_bytes()));
+    return Status(StatusCode::kInvalidArgument, "chunk span of " + std::to_string(chunk_bytes) +
+                                                    " bytes given, the chunk has " +
+                                                    std::to_string(copy.chunk_bytes()));
   }
   const int64_t tiles = (plane_end - plane_begin) * copy.tiles_per_plane();
   if (num_digests != 0 && std::cmp_not_equal(num_digests, tiles)) {
@@ -29,33 +29,46 @@ Status check_call(const PagedCopy& copy, int32_t plane_begin, int32_t plane_end,
   return Status();
 }
 
-using TileFunction = uint64_t (*)(const TileJob&);
+constexpr size_t kBatchBytes = size_t{128} << 10;
 
 struct CopyCall {
   const PagedCopy& copy;
+  CopyDirection direction;
   std::byte* chunk;
   int32_t plane_begin;
   std::span<uint64_t> digests;
   bool streaming;
-  TileFunction copy_tile;
-  void (*fence)();
+  const CopyLoop& loop;
 
   void run_tiles(int64_t begin, int64_t end) const {
-    TileWindow window(copy, chunk, plane_begin, begin, end, kPrefetchBytes);
-    while (window.next()) {
-      const uint64_t digest = copy_tile({.pieces = window.pieces(),
-                                         .ahead = window.ahead(),
-                                         .streaming = streaming,
-                                         .digest = !digests.empty()});
-      if (!digests.empty()) digests[static_cast<size_t>(window.tile())] = digest;
+    CopyBatch batch(copy, direction, chunk);
+    for (int64_t tile = begin; tile < end;) {
+      const int64_t first = tile;
+      batch.clear();
+      while (tile < end && batch.bytes() < kBatchBytes) {
+        batch.add_tile(plane_begin + tile / copy.tiles_per_plane(), tile % copy.tiles_per_plane());
+        ++tile;
+      }
+      run_batch(&batch, first);
     }
-    if (streaming) fence();
+    if (streaming) loop.fence();
+  }
+
+  void run_batch(CopyBatch* batch, int64_t first_tile) const {
+    const bool digest = !digests.empty();
+    loop.copy[streaming && batch->is_aligned()][digest](batch->copies(), batch->sums());
+    if (!digest) return;
+    loop.hash(batch->hashes(), batch->sums());
+    for (size_t i = 0; i < batch->num_tiles(); ++i) {
+      digests[static_cast<size_t>(first_tile) + i] = loop.fold(batch->tile_sums(i));
+    }
   }
 };
 
 void run(const CopyCall& call, int64_t num_tiles, ParallelFor* parallel) {
-  const int64_t parts =
-      parallel == nullptr ? 1 : std::clamp<int64_t>(parallel->width(), 1, std::max<int64_t>(num_tiles, 1));
+  const int64_t parts = parallel == nullptr ? 1
+                                            : std::clamp<int64_t>(parallel->width(), 1,
+                                                                  std::max<int64_t>(num_tiles, 1));
   if (parts == 1) return call.run_tiles(0, num_tiles);
   parallel->run(static_cast<int32_t>(parts), [&](int32_t part) {
     call.run_tiles(num_tiles * part / parts, num_tiles * (part + 1) / parts);
@@ -69,9 +82,8 @@ Status gather(const PagedCopy& copy, int32_t plane_begin, int32_t plane_end,
               HostCopyOptions options) {
   KVFERRY_RETURN_IF_ERROR(
       check_call(copy, plane_begin, plane_end, chunk.size(), tile_digests.size()));
-  const TileCopier& copier = tile_copier(best_simd_level());
-  run({copy, chunk.data(), plane_begin, tile_digests, options.store == StoreHint::kStreaming,
-       copier.gather, copier.fence},
+  run({copy, CopyDirection::kGather, chunk.data(), plane_begin, tile_digests,
+       options.store == StoreHint::kStreaming, copy_loop(best_simd_level())},
       (plane_end - plane_begin) * copy.tiles_per_plane(), options.parallel);
   return Status();
 }
@@ -81,11 +93,10 @@ Status scatter(const PagedCopy& copy, int32_t plane_begin, int32_t plane_end,
                HostCopyOptions options) {
   KVFERRY_RETURN_IF_ERROR(
       check_call(copy, plane_begin, plane_end, chunk.size(), tile_digests.size()));
-  const TileCopier& copier = tile_copier(best_simd_level());
-  // Pieces carry writable chunk pointers for both directions; scatter only reads through them.
+  // Items carry writable chunk pointers for both directions; scatter only reads through them.
   auto* bytes = const_cast<std::byte*>(chunk.data());
-  run({copy, bytes, plane_begin, tile_digests, options.store == StoreHint::kStreaming,
-       copier.scatter, copier.fence},
+  run({copy, CopyDirection::kScatter, bytes, plane_begin, tile_digests,
+       options.store == StoreHint::kStreaming, copy_loop(best_simd_level())},
       (plane_end - plane_begin) * copy.tiles_per_plane(), options.parallel);
   return Status();
 }

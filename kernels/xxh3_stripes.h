@@ -16,7 +16,7 @@ namespace kvferry {
 inline constexpr size_t kXxh3StripeBytes = 64;
 inline constexpr size_t kXxh3BlockStripes = 16;
 inline constexpr size_t kXxh3BlockBytes = kXxh3StripeBytes * kXxh3BlockStripes;
-inline constexpr size_t kXxh3ScrambleKey = 128;   ///< byte offset into the secret
+inline constexpr size_t kXxh3ScrambleKey = 128;  ///< byte offset into the secret
 inline constexpr size_t kXxh3LastStripeKey = 121;
 inline constexpr size_t kXxh3MergeKey = 11;
 
@@ -39,9 +39,9 @@ inline constexpr std::array<uint64_t, 24> kXxh3SecretWords = {
     0xfca1477d58be162b, 0xce31d07ad1b8f88f, 0x280416958f3acb45, 0x7e404bbbcafbd7af};
 
 /// The eight accumulators before the first stripe.
-inline constexpr std::array<uint64_t, 8> kXxh3Init = {
-    kXxhPrime32_3, kXxhPrime64_1, kXxhPrime64_2, kXxhPrime64_3,
-    kXxhPrime64_4, kXxhPrime32_2, kXxhPrime64_5, kXxhPrime32_1};
+inline constexpr std::array<uint64_t, 8> kXxh3Init = {kXxhPrime32_3, kXxhPrime64_1, kXxhPrime64_2,
+                                                      kXxhPrime64_3, kXxhPrime64_4, kXxhPrime32_2,
+                                                      kXxhPrime64_5, kXxhPrime32_1};
 
 /// The secret's 8 bytes at any byte `offset` up to 184. `words` is kXxh3SecretWords, wherever the
 /// caller's device keeps it.

@@ -15,7 +15,9 @@ namespace {
 
 constexpr size_t kHugePageBytes = HostBuffer::kAlignment;
 
-size_t round_up(size_t bytes) { return (bytes + kHugePageBytes - 1) / kHugePageBytes * kHugePageBytes; }
+size_t round_up(size_t bytes) {
+  return (bytes + kHugePageBytes - 1) / kHugePageBytes * kHugePageBytes;
+}
 
 // Maps `bytes` (a multiple of kHugePageBytes) at an address that is one, too.
 std::byte* map_aligned(size_t bytes) {
@@ -24,7 +26,8 @@ std::byte* map_aligned(size_t bytes) {
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (map == MAP_FAILED) return nullptr;
   auto* start = static_cast<std::byte*>(map);
-  const size_t head = round_up(reinterpret_cast<uintptr_t>(start)) - reinterpret_cast<uintptr_t>(start);
+  const size_t head =
+      round_up(reinterpret_cast<uintptr_t>(start)) - reinterpret_cast<uintptr_t>(start);
   if (head > 0) ::munmap(start, head);
   if (head < kHugePageBytes) ::munmap(start + head + bytes, kHugePageBytes - head);
   return start + head;
@@ -47,9 +50,9 @@ int prefault(std::byte* data, size_t bytes) {
 Result<HostBuffer> HostBuffer::create(size_t bytes, HostBufferOptions options) {
   if (bytes == 0) return make_error(StatusCode::kInvalidArgument, "a host buffer of 0 bytes");
   const auto exhausted = [bytes](int error) {
-    return tl::unexpected(Status::native(
-        StatusCode::kResourceExhausted, ErrorDomain::kErrno, error,
-        "cannot map a host buffer of " + std::to_string(bytes) + " bytes: " + std::strerror(error)));
+    return tl::unexpected(Status::native(StatusCode::kResourceExhausted, ErrorDomain::kErrno, error,
+                                         "cannot map a host buffer of " + std::to_string(bytes) +
+                                             " bytes: " + std::strerror(error)));
   };
   HostBuffer buffer;
   if (bytes > SIZE_MAX - 2 * kHugePageBytes) return exhausted(ENOMEM);

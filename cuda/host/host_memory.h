@@ -19,7 +19,8 @@ struct HostBufferOptions {
   bool prefault = true;  ///< touch every page now, so that the first transfer does not
 };
 
-/// Page-aligned anonymous host memory; 2 MiB aligned, so that the kernel can back it with huge pages.
+/// Page-aligned anonymous host memory; 2 MiB aligned, so that the kernel can back it with huge
+/// pages.
 ///
 /// Contents are zeros.
 ///

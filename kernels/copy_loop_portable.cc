@@ -1,5 +1,5 @@
 #define KVFERRY_SIMD
-#include "kernels/tile_copy_impl.h"
+#include "kernels/copy_loop_impl.h"
 
 namespace kvferry {
 namespace {
@@ -17,8 +17,9 @@ struct Portable {
   static void store(void* to, const Stripe& data) { std::memcpy(to, &data, sizeof(data)); }
   static void stream(void* to, const Stripe& data) { store(to, data); }
   static Stripe zero() { return {}; }
-  static Stripe from_words(const uint64_t* words) { return load(words); }
-  static void to_words(const Stripe& data, uint64_t* words) { store(words, data); }
+  static void add(Stripe* accumulator, const Stripe& sum) {
+    for (size_t i = 0; i < 8; ++i) accumulator->words[i] += sum.words[i];
+  }
 
   static void accumulate(Stripe* accumulator, const Stripe& data, const uint64_t* key) {
     for (size_t i = 0; i < 8; ++i) {
@@ -35,6 +36,6 @@ struct Portable {
 
 }  // namespace
 
-const TileCopier detail::kPortableTileCopier = make_tile_copier<Portable>();
+constinit const CopyLoop detail::kPortableCopyLoop = make_copy_loop<Portable>();
 
 }  // namespace kvferry

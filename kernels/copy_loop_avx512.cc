@@ -7,7 +7,7 @@
 #endif
 
 #define KVFERRY_SIMD __attribute__((target("avx512f")))
-#include "kernels/tile_copy_impl.h"
+#include "kernels/copy_loop_impl.h"
 
 namespace kvferry {
 namespace {
@@ -21,8 +21,9 @@ struct Avx512 {
     _mm512_stream_si512(static_cast<__m512i*>(to), data);
   }
   KVFERRY_SIMD_INLINE static Stripe zero() { return _mm512_setzero_si512(); }
-  KVFERRY_SIMD_INLINE static Stripe from_words(const uint64_t* words) { return load(words); }
-  KVFERRY_SIMD_INLINE static void to_words(Stripe data, uint64_t* words) { store(words, data); }
+  KVFERRY_SIMD_INLINE static void add(Stripe* accumulator, Stripe sum) {
+    *accumulator = _mm512_add_epi64(*accumulator, sum);
+  }
 
   KVFERRY_SIMD_INLINE static void accumulate(Stripe* accumulator, Stripe data,
                                              const uint64_t* key) {
@@ -46,7 +47,7 @@ struct Avx512 {
 
 }  // namespace
 
-const TileCopier detail::kAvx512TileCopier = make_tile_copier<Avx512>();
+constinit const CopyLoop detail::kAvx512CopyLoop = make_copy_loop<Avx512>();
 
 }  // namespace kvferry
 

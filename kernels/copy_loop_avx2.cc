@@ -3,7 +3,7 @@
 #include <immintrin.h>
 
 #define KVFERRY_SIMD __attribute__((target("avx2")))
-#include "kernels/tile_copy_impl.h"
+#include "kernels/copy_loop_impl.h"
 
 namespace kvferry {
 namespace {
@@ -30,8 +30,11 @@ struct Avx2 {
   KVFERRY_SIMD_INLINE static Stripe zero() {
     return {{_mm256_setzero_si256(), _mm256_setzero_si256()}};
   }
-  KVFERRY_SIMD_INLINE static Stripe from_words(const uint64_t* words) { return load(words); }
-  KVFERRY_SIMD_INLINE static void to_words(Stripe data, uint64_t* words) { store(words, data); }
+  KVFERRY_SIMD_INLINE static void add(Stripe* accumulator, Stripe sum) {
+    for (int i = 0; i < 2; ++i) {
+      accumulator->half[i] = _mm256_add_epi64(accumulator->half[i], sum.half[i]);
+    }
+  }
 
   KVFERRY_SIMD_INLINE static void accumulate(Stripe* accumulator, Stripe data,
                                              const uint64_t* key) {
@@ -63,7 +66,7 @@ struct Avx2 {
 
 }  // namespace
 
-const TileCopier detail::kAvx2TileCopier = make_tile_copier<Avx2>();
+constinit const CopyLoop detail::kAvx2CopyLoop = make_copy_loop<Avx2>();
 
 }  // namespace kvferry
 
