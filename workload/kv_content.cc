@@ -12,14 +12,16 @@ namespace {
 constexpr int64_t kWordBytes = sizeof(uint64_t);
 constexpr uint64_t kGolden = 0x9e3779b97f4a7c15;
 
-/// Both factors are odd, so words of one row are a bijection of their index: all different.
+/// Each step is a bijection, so the words of one row are all different. The first shift is what
+/// keeps two rows from differing by a constant.
 void make_words(uint64_t row_key, uint64_t first_word, std::span<uint64_t> words) {
   uint64_t* const out = words.data();
   const size_t count = words.size();
   const uint64_t start = row_key + first_word * kGolden;
   for (size_t i = 0; i < count; ++i) {
-    const uint64_t product = (start + i * kGolden) * 0xbf58476d1ce4e5b9;
-    out[i] = product ^ (product >> 32);
+    const uint64_t counter = start + i * kGolden;
+    const uint64_t product = (counter ^ (counter >> 32)) * 0xbf58476d1ce4e5b9;
+    out[i] = product ^ (product >> 29);
   }
 }
 

@@ -33,7 +33,7 @@ constexpr int64_t num_trace_blocks(int64_t input_length) {
 
 struct TraceLimits {
   /// Reading stops, without an error, after this many requests.
-  std::optional<int64_t> max_requests;
+  std::optional<int64_t> max_requests = std::nullopt;
   /// A longer line is refused.
   int64_t max_line_bytes = int64_t{16} << 20;
   /// A trace that holds more in what is read of it is refused: 128 MiB of them.
