@@ -35,6 +35,13 @@ LeaseId get_lease(WireReader& in) {
   return lease;
 }
 
+Status get_error_code(WireReader& in, StatusCode& code) {
+  const uint8_t raw = in.read_u8();
+  if (in.is_ok() && (raw == 0 || raw > kLastStatusCode)) return out_of_range("status code", raw);
+  code = static_cast<StatusCode>(raw);
+  return {};
+}
+
 // One overload pair per message: put writes the fields, get reads and checks them.
 
 void put(WireWriter& out, const HelloMessage& m) {
@@ -131,9 +138,7 @@ void put(WireWriter& out, const UnservedMessage& m) {
 Status get(WireReader& in, UnservedMessage& m) {
   m.fetch_id = in.read_u64();
   m.item = in.read_u32();
-  const uint8_t code = in.read_u8();
-  if (in.is_ok() && (code == 0 || code > kLastStatusCode)) return out_of_range("status code", code);
-  m.code = static_cast<StatusCode>(code);
+  KVFERRY_RETURN_IF_ERROR(get_error_code(in, m.code));
   m.reason = text(in, kMaxReasonBytes);
   return {};
 }
@@ -144,6 +149,7 @@ void put(WireWriter& out, const OfferMessage& m) {
   out.u32(m.item);
   out.u64(m.layout_digest);
   out.u64(m.payload_bytes);
+  out.u64(m.fragment_bytes);
   out.u32(m.num_fragments);
   put(out, m.source);
 }
@@ -154,6 +160,7 @@ Status get(WireReader& in, OfferMessage& m) {
   m.item = in.read_u32();
   m.layout_digest = in.read_u64();
   m.payload_bytes = in.read_u64();
+  m.fragment_bytes = in.read_u64();
   m.num_fragments = in.read_u32();
   m.source = get_lease(in);
   return {};
@@ -171,6 +178,24 @@ Status get(WireReader& in, GrantMessage& m) {
   m.landing = get_lease(in);
   return {};
 }
+
+void put(WireWriter& out, const AbandonMessage& m) {
+  out.u64(m.transfer_id);
+  put(out, m.landing);
+  out.u8(static_cast<uint8_t>(m.code));
+  out.string(clipped(m.reason));
+}
+
+Status get(WireReader& in, AbandonMessage& m) {
+  m.transfer_id = in.read_u64();
+  m.landing = get_lease(in);
+  KVFERRY_RETURN_IF_ERROR(get_error_code(in, m.code));
+  m.reason = text(in, kMaxReasonBytes);
+  return {};
+}
+
+void put(WireWriter&, const GoodbyeMessage&) {}
+Status get(WireReader&, GoodbyeMessage&) { return {}; }
 
 void put(WireWriter& out, const AckMessage& m) {
   out.u64(m.transfer_id);

@@ -69,6 +69,7 @@ struct OfferMessage {
   uint32_t item = 0;
   uint64_t layout_digest = 0;
   uint64_t payload_bytes = 0;
+  uint64_t fragment_bytes = 0;  ///< the target that the sender split the chunk by
   uint32_t num_fragments = 0;
   LeaseId source;
 };
@@ -80,6 +81,14 @@ struct GrantMessage {
   LeaseId landing;
 };
 
+/// No more fragments of a granted chunk come; the receiver still acknowledges.
+struct AbandonMessage {
+  uint64_t transfer_id = 0;
+  LeaseId landing;
+  StatusCode code = StatusCode::kInternal;
+  std::string reason;
+};
+
 /// The end of a transfer, as the receiver sees it; frees the source.
 struct AckMessage {
   uint64_t transfer_id = 0;
@@ -88,9 +97,13 @@ struct AckMessage {
   std::string reason;
 };
 
+/// The last message of an orderly end: the sender's data link is closed and reads nothing more.
+struct GoodbyeMessage {};
+
 using ControlMessage =
     std::variant<HelloMessage, PathMessage, LinkMessage, ReadyMessage, FetchMessage,
-                 UnservedMessage, OfferMessage, GrantMessage, AckMessage>;
+                 UnservedMessage, OfferMessage, GrantMessage, AbandonMessage, AckMessage,
+                 GoodbyeMessage>;
 
 /// Errors: kInvalidArgument if the message is larger than kMaxMessageBytes.
 Result<std::vector<std::byte>> encode(const ControlMessage& message);

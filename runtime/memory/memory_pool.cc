@@ -1,5 +1,6 @@
 #include "runtime/memory/memory_pool.h"
 
+#include <algorithm>
 #include <limits>
 #include <string>
 
@@ -110,7 +111,6 @@ MemoryPoolUsage MemoryPool::usage() const {
   usage.used_slots = objects_.size() - free_.size();
   usage.peak_used_slots = peak_used_;
   usage.refused = refused_;
-  usage.huge_pages = buffer_.huge_pages();
   return usage;
 }
 

@@ -22,7 +22,6 @@ struct MemoryPoolUsage {
   size_t used_slots = 0;
   size_t peak_used_slots = 0;
   uint64_t refused = 0;     ///< allocations that found the pool exhausted
-  bool huge_pages = false;  ///< the kernel was asked for huge pages and said yes
 };
 
 /// Chunk-sized host memory, allocated once and bounded for good. Slots are reused last-in
@@ -52,6 +51,8 @@ class MemoryPool final : public MemoryOwner {
   void set_release_listener(std::function<void()> listener);
 
   MemoryPoolUsage usage() const;
+  /// Bytes of it that lie in huge pages right now; slow.
+  size_t huge_page_bytes() const { return buffer_.huge_page_bytes(); }
 
  private:
   MemoryPool(HostBuffer buffer, const MemoryPoolOptions& options);

@@ -1,0 +1,21 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kvferry/export.h"
+#include "kvferry/status.h"
+#include "kvferry/transport.h"
+
+namespace kvferry {
+
+/// Transports of this build by name: "loopback" (engines of one process that share the object) and,
+/// where UCX was found, "ucx".
+KVFERRY_EXPORT std::vector<std::string> transport_names();
+
+/// Errors: kNotFound naming the known ones; kUnimplemented for "ucx" in a build without UCX.
+KVFERRY_EXPORT Result<std::shared_ptr<Transport>> make_transport(std::string_view name);
+
+}  // namespace kvferry

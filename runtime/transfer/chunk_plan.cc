@@ -1,0 +1,39 @@
+#include <algorithm>
+#include <array>
+
+#include "runtime/control/messages.h"
+#include "runtime/transfer/chunk_transfer.h"
+
+namespace kvferry {
+
+Result<ChunkPlan> plan_chunk(const ChunkRef& ref, const PagedChunk& pages,
+                             int64_t fragment_bytes) {
+  if (pages.layout == nullptr) {
+    return make_error(StatusCode::kInvalidArgument, "a paged chunk has no layout");
+  }
+  if (static_cast<int64_t>(pages.slots.size()) != ref.num_tokens()) {
+    return make_error(StatusCode::kInvalidArgument,
+                      "chunk " + ref.key.to_string() + " has " + std::to_string(ref.num_tokens()) +
+                          " tokens but " + std::to_string(pages.slots.size()) + " slots");
+  }
+  KVFERRY_ASSIGN_OR_RETURN(
+      ChunkLayout layout,
+      make_chunk_layout(MemoryFormat::kKvL2TD, *pages.layout, ref.num_tokens()));
+  KVFERRY_ASSIGN_OR_RETURN(std::vector<Fragment> fragments,
+                           split_fragments(layout, fragment_bytes));
+  const std::array<SlotMapping, 1> slots = {SlotMapping(pages.slots)};
+  KVFERRY_ASSIGN_OR_RETURN(PagedCopy copy, PagedCopy::create(*pages.layout, layout, slots));
+  const ChunkIdentity identity{ref.key.digest(), ref.token_begin, ref.token_end,
+                               layout_digest(layout)};
+  return ChunkPlan{ref, std::move(layout), identity, std::move(fragments), std::move(copy)};
+}
+
+int64_t fit_fragment_bytes(const KVLayout& pages, int64_t target_bytes, size_t max_header_bytes) {
+  const size_t fixed_bytes = fragment_header_bytes(0);
+  const auto max_tiles =
+      static_cast<int64_t>((max_header_bytes - std::min(max_header_bytes, fixed_bytes)) / 8);
+  const int64_t tile_bytes = kTileTokens * pages.token_bytes() / std::max<int64_t>(1, pages.num_planes());
+  return std::clamp<int64_t>(max_tiles * tile_bytes, 1, std::max<int64_t>(1, target_bytes));
+}
+
+}  // namespace kvferry

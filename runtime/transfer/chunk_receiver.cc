@@ -1,0 +1,210 @@
+#include "runtime/transfer/chunk_receiver.h"
+
+#include <utility>
+
+namespace kvferry {
+namespace {
+
+constexpr size_t kMaxReportedKeys = 1024;
+
+AckMessage acknowledge(const OfferMessage& offer, ChunkOutcome outcome, const Status& status) {
+  return AckMessage{offer.transfer_id, offer.source, outcome, std::string(status.message())};
+}
+
+}  // namespace
+
+ChunkReceiver::ChunkReceiver(EngineContext& context, std::string peer, Outputs outputs)
+    : context_(context), peer_(std::move(peer)), outputs_(std::move(outputs)) {}
+
+void ChunkReceiver::fetch(std::vector<FetchItem> items, FetchOptions options) {
+  auto fetch = std::make_shared<Fetch>();
+  fetch->open_items = items.size();
+  fetch->options = std::move(options);
+  std::vector<Wanted> wanted;
+  for (FetchItem& item : items) {
+    wanted.push_back({fetch, fetch->items.size()});
+    fetch->items.push_back({std::move(item)});
+  }
+  if (wanted.empty() && fetch->options.on_done) fetch->options.on_done();
+  if (ended_) {
+    for (const Wanted& each : wanted) finish(each, end_status_);
+    return;
+  }
+  for (size_t begin = 0; begin < wanted.size(); begin += kMaxFetchItems) {
+    const size_t end = std::min(wanted.size(), begin + kMaxFetchItems);
+    request({wanted.begin() + static_cast<ptrdiff_t>(begin),
+             wanted.begin() + static_cast<ptrdiff_t>(end)});
+  }
+}
+
+void ChunkReceiver::request(const std::vector<Wanted>& wanted) {
+  FetchMessage message;
+  message.fetch_id = next_fetch_id_++;
+  for (const Wanted& each : wanted) message.items.push_back(each.item().want.ref);
+  requested_[message.fetch_id] = {{wanted.begin(), wanted.end()}, wanted.size()};
+  outputs_.send_message(message);
+}
+
+bool ChunkReceiver::is_requested(uint64_t fetch_id, uint32_t item) const {
+  const auto found = requested_.find(fetch_id);
+  return found != requested_.end() && item < found->second.items.size() &&
+         found->second.items[item].has_value();
+}
+
+/// REQUIRES: is_requested(fetch_id, item)
+ChunkReceiver::Wanted ChunkReceiver::take_requested(uint64_t fetch_id, uint32_t item) {
+  Request& request = requested_[fetch_id];
+  const Wanted wanted = *std::exchange(request.items[item], std::nullopt);
+  if (--request.open_items == 0) requested_.erase(fetch_id);
+  return wanted;
+}
+
+void ChunkReceiver::on_offer(const OfferMessage& offer) {
+  waiting_offers_.push_back(offer);
+  pump();
+}
+
+void ChunkReceiver::pump() {
+  while (!ended_ && !waiting_offers_.empty() && grant(waiting_offers_.front())) {
+    waiting_offers_.pop_front();
+  }
+}
+
+Result<ChunkPlan> ChunkReceiver::check_offer(const OfferMessage& offer,
+                                             const Wanted& wanted) const {
+  const FetchItem& want = wanted.item().want;
+  KVFERRY_ASSIGN_OR_RETURN(
+      ChunkPlan plan,
+      plan_chunk(want.ref, want.destination, static_cast<int64_t>(offer.fragment_bytes)));
+  if (plan.identity.layout_digest != offer.layout_digest ||
+      static_cast<uint64_t>(plan.layout.size_bytes) != offer.payload_bytes ||
+      plan.fragments.size() != offer.num_fragments) {
+    return make_error(StatusCode::kFailedPrecondition,
+                      "peer '" + peer_ + "' holds chunk " + want.ref.key.to_string() +
+                          " in another layout (dtype, heads, layers or fragments differ); run both "
+                          "sides with the same model and tensor parallelism");
+  }
+  return plan;
+}
+
+bool ChunkReceiver::grant(const OfferMessage& offer) {
+  if (!is_requested(offer.fetch_id, offer.item) || granted_.contains(offer.transfer_id)) {
+    const Status status(StatusCode::kFailedPrecondition, "not asked for (any more)");
+    outputs_.send_message(acknowledge(offer, ChunkOutcome::kRefused, status));
+    return true;
+  }
+  auto landing = context_.landing.allocate(1);
+  if (!landing) return false;
+  const Wanted wanted = take_requested(offer.fetch_id, offer.item);
+  auto plan = check_offer(offer, wanted);
+  if (plan && static_cast<size_t>(plan->layout.size_bytes) > (*landing)->capacity().size()) {
+    plan = make_error(StatusCode::kInvalidArgument,
+                      "the chunk is larger than the landing slots; raise chunk_bytes");
+  }
+  if (!plan) {
+    outputs_.send_message(acknowledge(offer, ChunkOutcome::kRefused, plan.error()));
+    finish(wanted, plan.error());
+    return true;
+  }
+  (*landing)->resize(static_cast<size_t>(plan->layout.size_bytes));
+  const LeaseId lease = context_.leases.grant(*landing, peer_);
+  context_.leases.begin_use(lease).ignore("granted on the line above");
+  granted_.emplace(offer.transfer_id, Granted{wanted, lease, offer.source});
+  auto chunk = std::make_shared<IncomingChunk>(IncomingChunk{offer.transfer_id,
+                                                             std::move(plan).value(),
+                                                             std::move(landing).value(),
+                                                             lease,
+                                                             {},
+                                                             0,
+                                                             0,
+                                                             0,
+                                                             false,
+                                                             {},
+                                                             {}});
+  outputs_.expect_chunk(std::move(chunk));  // before the peer hears of the grant
+  outputs_.send_message(GrantMessage{offer.transfer_id, offer.source, lease});
+  return true;
+}
+
+void ChunkReceiver::on_unserved(const UnservedMessage& unserved) {
+  if (!is_requested(unserved.fetch_id, unserved.item)) return;
+  const Wanted wanted = take_requested(unserved.fetch_id, unserved.item);
+  finish(wanted, Status(unserved.code, "peer '" + peer_ + "': " + unserved.reason));
+}
+
+void ChunkReceiver::on_abandon(const AbandonMessage& abandon) {
+  const auto found = granted_.find(abandon.transfer_id);
+  if (found == granted_.end() || !(found->second.landing == abandon.landing)) return;
+  outputs_.abandon_chunk(abandon.transfer_id,
+                         Status(abandon.code, "peer '" + peer_ + "': " + abandon.reason));
+}
+
+void ChunkReceiver::on_received(uint64_t transfer_id, const Status& status,
+                                const ReceiveCost&) {
+  const auto found = granted_.find(transfer_id);
+  if (found == granted_.end()) return;
+  const Granted granted = std::move(found->second);
+  granted_.erase(found);
+  context_.leases.fence(granted.landing).ignore("held since the grant");
+  const ChunkOutcome outcome = status.is_ok() ? ChunkOutcome::kVerified : ChunkOutcome::kFailed;
+  outputs_.send_message(
+      AckMessage{transfer_id, granted.source, outcome, std::string(status.message())});
+  if (status.is_ok()) {
+    const PagedChunk& pages = granted.wanted.item().want.destination;
+    ++context_.stats.chunks_received;
+    context_.stats.bytes_received +=
+        static_cast<uint64_t>(pages.layout->token_bytes()) * pages.slots.size();
+    finish(granted.wanted, status);
+  } else {
+    refetch_or_finish(granted.wanted, status);
+  }
+  pump();
+}
+
+void ChunkReceiver::refetch_or_finish(const Wanted& wanted, const Status& status) {
+  Item& item = wanted.item();
+  const std::string key = item.want.ref.key.to_string();
+  context_.log(LogLevel::kWarn, "chunk_failed peer=" + peer_ + " key=" + key + " attempt=" +
+                                    std::to_string(item.refetches + 1) + " cause=\"" +
+                                    status.to_string() + "\"");
+  if (status.code() == StatusCode::kDataLoss) {
+    ++context_.stats.chunks_mismatched;
+    if (context_.stats.mismatched_keys.size() < kMaxReportedKeys) {
+      context_.stats.mismatched_keys.push_back(key);
+    }
+  }
+  if (item.refetches >= context_.options.max_refetches) {
+    finish(wanted, status.with_context("gave up after " + std::to_string(item.refetches + 1) +
+                                       " attempts"));
+    return;
+  }
+  ++item.refetches;
+  ++context_.stats.chunks_refetched;
+  request({wanted});
+}
+
+void ChunkReceiver::finish(const Wanted& wanted, const Status& status) {
+  const std::shared_ptr<Fetch> fetch = wanted.fetch;
+  const FetchOptions& options = fetch->options;
+  if (options.on_chunk) options.on_chunk(wanted.index, status);
+  if (--fetch->open_items == 0 && options.on_done) options.on_done();
+}
+
+void ChunkReceiver::end(const Status& status) {
+  ended_ = true;
+  end_status_ = status;
+  waiting_offers_.clear();
+  const auto granted = std::exchange(granted_, {});
+  const auto requested = std::exchange(requested_, {});
+  for (const auto& [id, each] : granted) {
+    context_.leases.fence(each.landing).ignore("held since the grant");
+    finish(each.wanted, status);
+  }
+  for (const auto& [id, request] : requested) {
+    for (const std::optional<Wanted>& each : request.items) {
+      if (each) finish(*each, status);
+    }
+  }
+}
+
+}  // namespace kvferry

@@ -1,0 +1,93 @@
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+#include "runtime/control/messages.h"
+#include "runtime/transfer/chunk_transfer.h"
+#include "runtime/transfer/engine_context.h"
+
+namespace kvferry {
+
+/// The destination side of all transfers with one peer: asks for chunks, owns the landing memory,
+/// publishes what is verified, fetches again what is not.
+///
+/// Threads: the control executor.
+class ChunkReceiver {
+ public:
+  struct Outputs {
+    std::function<void(const ControlMessage&)> send_message;
+    std::function<void(std::shared_ptr<IncomingChunk>)> expect_chunk;  ///< to the data path
+    std::function<void(uint64_t transfer_id, const Status&)> abandon_chunk;
+  };
+
+  ChunkReceiver(EngineContext& context, std::string peer, Outputs outputs);
+
+  void fetch(std::vector<FetchItem> items, FetchOptions options);
+
+  void on_offer(const OfferMessage& offer);
+  void on_unserved(const UnservedMessage& unserved);
+  void on_abandon(const AbandonMessage& abandon);
+  /// The landing memory of a granted chunk is quiet.
+  void on_received(uint64_t transfer_id, const Status& status, const ReceiveCost& cost);
+
+  /// Grants what fits into the landing pool. Call when a slot was released.
+  void pump();
+
+  /// Ends everything with `status`, after the data path is quiet.
+  void end(const Status& status);
+
+ private:
+  struct Item {
+    FetchItem want;
+    int refetches = 0;
+  };
+  struct Fetch {
+    std::vector<Item> items;
+    size_t open_items = 0;
+    FetchOptions options;
+  };
+  /// Item `index` of a fetch.
+  struct Wanted {
+    std::shared_ptr<Fetch> fetch;
+    size_t index = 0;
+
+    Item& item() const { return fetch->items[index]; }
+  };
+  /// What one FetchMessage asked for. The peer answers for each item once, by an offer or a refusal,
+  /// and the answer empties its place: a second one finds nothing.
+  struct Request {
+    std::vector<std::optional<Wanted>> items;
+    size_t open_items = 0;
+  };
+  struct Granted {
+    Wanted wanted;
+    LeaseId landing;
+    LeaseId source;
+  };
+
+  void request(const std::vector<Wanted>& wanted);
+  /// False when the landing pool has nothing left.
+  bool grant(const OfferMessage& offer);
+  Result<ChunkPlan> check_offer(const OfferMessage& offer, const Wanted& wanted) const;
+  bool is_requested(uint64_t fetch_id, uint32_t item) const;
+  Wanted take_requested(uint64_t fetch_id, uint32_t item);
+  void finish(const Wanted& wanted, const Status& status);
+  void refetch_or_finish(const Wanted& wanted, const Status& status);
+
+  EngineContext& context_;
+  const std::string peer_;
+  Outputs outputs_;
+  uint64_t next_fetch_id_ = 1;
+  std::unordered_map<uint64_t, Request> requested_;  // by fetch id
+  std::deque<OfferMessage> waiting_offers_;
+  std::unordered_map<uint64_t, Granted> granted_;
+  bool ended_ = false;
+  Status end_status_;
+};
+
+}  // namespace kvferry

@@ -1,0 +1,78 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "kernels/paged_copy.h"
+#include "kvferry/checksum.h"
+#include "kvferry/chunk_layout.h"
+#include "kvferry/memory_obj.h"
+#include "kvferry/transfer.h"
+#include "kvferry/transfer_engine.h"
+
+namespace kvferry {
+
+/// How one chunk lies in pages and in memory, and what its digests are bound to. Both sides derive
+/// it, each from its own pages, and agree because the layout digest and the identity do.
+///
+/// Threads: immutable.
+struct ChunkPlan {
+  ChunkRef ref;
+  ChunkLayout layout;
+  ChunkIdentity identity;
+  std::vector<Fragment> fragments;
+  PagedCopy copy;
+
+  int64_t first_tile(const Fragment& fragment) const {
+    return fragment.plane_begin * layout.tiles_per_plane();
+  }
+  int64_t num_tiles(const Fragment& fragment) const {
+    return (fragment.plane_end - fragment.plane_begin) * layout.tiles_per_plane();
+  }
+};
+
+/// Errors: kInvalidArgument or kOutOfRange, when slots and layout do not fit the chunk.
+Result<ChunkPlan> plan_chunk(const ChunkRef& ref, const PagedChunk& pages, int64_t fragment_bytes);
+
+/// The largest fragment target, up to `target_bytes`, whose tile digests fit into a link's header of
+/// `max_header_bytes`. At least 1.
+int64_t fit_fragment_bytes(const KVLayout& pages, int64_t target_bytes, size_t max_header_bytes);
+
+/// Bytes of a granted chunk on their way out. Belongs to the data executor from send() on.
+struct OutgoingChunk {
+  uint64_t transfer_id = 0;
+  ChunkPlan plan;
+  MemoryObjPtr staging;
+  LeaseId landing;
+
+  // Data executor only.
+  size_t next_fragment = 0;
+  size_t open_offers = 0;
+  uint64_t tile_sum = 0;
+  Status status;
+};
+
+/// What it took to receive one chunk.
+struct ReceiveCost {
+  Duration scatter{};
+};
+
+/// Bytes of a granted chunk on their way in. Belongs to the data executor from expect() on.
+struct IncomingChunk {
+  uint64_t transfer_id = 0;
+  ChunkPlan plan;
+  MemoryObjPtr landing_memory;
+  LeaseId landing;
+
+  // Data executor only.
+  std::vector<bool> accepted;
+  size_t open_receives = 0;
+  size_t finished = 0;
+  uint64_t tile_sum = 0;
+  bool abandoned = false;  ///< the sender said that no more fragments come
+  Status status;
+  ReceiveCost cost;
+};
+
+}  // namespace kvferry

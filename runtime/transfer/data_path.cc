@@ -1,0 +1,216 @@
+#include "runtime/transfer/data_path.h"
+
+#include <algorithm>
+
+namespace kvferry {
+namespace {
+
+std::string fragment_name(const ChunkPlan& plan, size_t fragment) {
+  return "fragment " + std::to_string(fragment) + " of chunk " + plan.ref.key.to_string();
+}
+
+/// Where the first wrong tile is, so that a fault has an address.
+Status mismatch(const ChunkPlan& plan, const FragmentHeader& header,
+                std::span<const uint64_t> found) {
+  const Fragment& fragment = plan.fragments[header.fragment];
+  const auto [wrong, expected] = std::mismatch(found.begin(), found.end(),
+                                               header.tile_digests.begin());
+  const std::string where = fragment_name(plan, header.fragment);
+  if (wrong == found.end()) {
+    return Status(StatusCode::kDataLoss,
+                  where + ": its bytes agree with its tile digests, but belong to another chunk");
+  }
+  const int64_t tile = wrong - found.begin();
+  const int64_t tiles = plan.layout.tiles_per_plane();
+  const ChunkPlane& plane =
+      plan.layout.planes[static_cast<size_t>(fragment.plane_begin + tile / tiles)];
+  return Status(StatusCode::kDataLoss,
+                where + ": layer " + std::to_string(plane.layer) + ", tokens from " +
+                    std::to_string(tile % tiles * kTileTokens) + " have a wrong digest");
+}
+
+}  // namespace
+
+DataPath::DataPath(std::unique_ptr<Link> link, Executor& executor, Events events,
+                   StagedFragmentHook hook)
+    : link_(std::move(link)),
+      executor_(executor),
+      events_(std::move(events)),
+      hook_(std::move(hook)) {
+  link_->set_offer_handler([this](std::span<const std::byte> header, size_t payload_bytes) {
+    return on_offer(header, payload_bytes);
+  });
+}
+
+Status DataPath::connect(std::string_view peer_address) { return link_->connect(peer_address); }
+
+void DataPath::close(std::function<void()> on_quiet) {
+  closed_ = true;
+  link_->close([this, on_quiet = std::move(on_quiet)] {
+    incoming_.clear();
+    on_quiet();
+  });
+}
+
+// ---- out
+
+void DataPath::send(std::shared_ptr<OutgoingChunk> chunk) { send_next(chunk); }
+
+void DataPath::send_next(const std::shared_ptr<OutgoingChunk>& chunk) {
+  if (closed_) return;
+  const size_t index = chunk->next_fragment++;
+  FragmentHeader header;
+  chunk->status = gather_fragment(*chunk, index, header);
+  if (!chunk->status.is_ok()) {
+    finish_if_sent(chunk);
+    return;
+  }
+  const Fragment& fragment = chunk->plan.fragments[index];
+  const auto bytes = chunk->staging->bytes().subspan(static_cast<size_t>(fragment.offset_bytes),
+                                                     static_cast<size_t>(fragment.size_bytes));
+  if (hook_) hook_(chunk->plan.ref, static_cast<int32_t>(index), bytes);
+  ++chunk->open_offers;
+  link_->offer(encode(header), bytes, [this, chunk](const Status& status) {
+    --chunk->open_offers;
+    if (chunk->status.is_ok()) chunk->status = status;
+    finish_if_sent(chunk);
+  });
+  if (chunk->next_fragment < chunk->plan.fragments.size()) {
+    executor_.post([this, chunk] {
+      if (chunk->status.is_ok()) send_next(chunk);
+    });
+  }
+}
+
+Status DataPath::gather_fragment(OutgoingChunk& chunk, size_t index, FragmentHeader& header) {
+  const ChunkPlan& plan = chunk.plan;
+  const Fragment& fragment = plan.fragments[index];
+  const int64_t first_tile = plan.first_tile(fragment);
+  const int64_t num_tiles = plan.num_tiles(fragment);
+  header.transfer_id = chunk.transfer_id;
+  header.landing = chunk.landing;
+  header.fragment = static_cast<uint32_t>(index);
+  header.tile_digests.resize(static_cast<size_t>(num_tiles));
+  KVFERRY_RETURN_IF_ERROR(gather(plan.copy, fragment.plane_begin, fragment.plane_end,
+                                 chunk.staging->bytes(), header.tile_digests,
+                                 {.store = StoreHint::kCached}));
+  const uint64_t sum = tile_sum(first_tile, header.tile_digests);
+  chunk.tile_sum += sum;
+  header.fragment_digest =
+      bind_digest(plan.identity, first_tile, num_tiles, sum, fragment.size_bytes);
+  if (index + 1 == plan.fragments.size()) {
+    header.chunk_digest = bind_digest(plan.identity, 0, plan.layout.num_tiles(), chunk.tile_sum,
+                                      plan.layout.size_bytes);
+  }
+  return {};
+}
+
+void DataPath::finish_if_sent(const std::shared_ptr<OutgoingChunk>& chunk) {
+  if (closed_ || chunk->open_offers > 0) return;
+  const bool all_offered = chunk->next_fragment == chunk->plan.fragments.size();
+  if (all_offered || !chunk->status.is_ok()) events_.on_sent(chunk->transfer_id, chunk->status);
+}
+
+// ---- in
+
+void DataPath::expect(std::shared_ptr<IncomingChunk> chunk) {
+  chunk->accepted.assign(chunk->plan.fragments.size(), false);
+  incoming_.emplace(chunk->transfer_id, std::move(chunk));
+}
+
+void DataPath::abandon(uint64_t transfer_id, const Status& status) {
+  const auto found = incoming_.find(transfer_id);
+  if (found == incoming_.end()) return;
+  const std::shared_ptr<IncomingChunk> chunk = found->second;
+  chunk->abandoned = true;
+  if (chunk->status.is_ok()) chunk->status = status;
+  finish_if_received(chunk);
+}
+
+Result<std::shared_ptr<IncomingChunk>> DataPath::admit(const FragmentHeader& header,
+                                                       size_t payload_bytes) {
+  const auto found = incoming_.find(header.transfer_id);
+  if (found == incoming_.end() || !(found->second->landing == header.landing)) {
+    return make_error(StatusCode::kFailedPrecondition,
+                      "a fragment came for a lease that is not held (any more)");
+  }
+  IncomingChunk& chunk = *found->second;
+  if (header.fragment >= chunk.plan.fragments.size() || chunk.accepted[header.fragment]) {
+    return make_error(StatusCode::kInvalidArgument,
+                      fragment_name(chunk.plan, header.fragment) + " came twice or does not exist");
+  }
+  const Fragment& fragment = chunk.plan.fragments[header.fragment];
+  if (payload_bytes != static_cast<size_t>(fragment.size_bytes) ||
+      header.tile_digests.size() != static_cast<size_t>(chunk.plan.num_tiles(fragment))) {
+    return make_error(StatusCode::kInvalidArgument,
+                      fragment_name(chunk.plan, header.fragment) + " has a wrong size");
+  }
+  return found->second;
+}
+
+OfferReply DataPath::on_offer(std::span<const std::byte> header_bytes, size_t payload_bytes) {
+  auto header = decode_fragment_header(header_bytes);
+  if (!header) return RefuseOffer{header.error().code()};
+  auto admitted = admit(*header, payload_bytes);
+  if (!admitted) return RefuseOffer{admitted.error().code()};
+  const std::shared_ptr<IncomingChunk> chunk = std::move(admitted).value();
+  chunk->accepted[header->fragment] = true;
+  ++chunk->open_receives;
+  const Fragment& fragment = chunk->plan.fragments[header->fragment];
+  return AcceptOffer{
+      chunk->landing_memory->bytes().subspan(static_cast<size_t>(fragment.offset_bytes),
+                                             static_cast<size_t>(fragment.size_bytes)),
+      [this, chunk, header = std::move(header).value()](const Status& received) {
+        on_fragment(chunk, header, received);
+      }};
+}
+
+void DataPath::on_fragment(const std::shared_ptr<IncomingChunk>& chunk,
+                           const FragmentHeader& header, const Status& received) {
+  --chunk->open_receives;
+  ++chunk->finished;
+  Status status = received;
+  // After the first fault the chunk is lost: the rest is let in, so that the source comes to rest,
+  // and not scattered.
+  if (chunk->status.is_ok() && status.is_ok()) status = verify_and_scatter(*chunk, header);
+  if (chunk->status.is_ok()) chunk->status = status;
+  finish_if_received(chunk);
+}
+
+Status DataPath::verify_and_scatter(IncomingChunk& chunk, const FragmentHeader& header) {
+  const ChunkPlan& plan = chunk.plan;
+  const Fragment& fragment = plan.fragments[header.fragment];
+  const int64_t first_tile = plan.first_tile(fragment);
+  std::vector<uint64_t> found(header.tile_digests.size());
+  const TimePoint start = executor_.clock().now();
+  KVFERRY_RETURN_IF_ERROR(scatter(plan.copy, fragment.plane_begin, fragment.plane_end,
+                                  chunk.landing_memory->bytes(), found,
+                                  {.store = StoreHint::kStreaming}));
+  chunk.cost.scatter += executor_.clock().now() - start;
+  const uint64_t sum = tile_sum(first_tile, found);
+  const uint64_t digest = bind_digest(plan.identity, first_tile, plan.num_tiles(fragment), sum,
+                                      fragment.size_bytes);
+  if (digest != header.fragment_digest || found != header.tile_digests) {
+    return mismatch(plan, header, found);
+  }
+  chunk.tile_sum += sum;
+  const bool is_last = header.fragment + 1 == plan.fragments.size();
+  if (is_last) chunk.landing_memory->chunk_digest = header.chunk_digest;
+  return {};
+}
+
+void DataPath::finish_if_received(const std::shared_ptr<IncomingChunk>& chunk) {
+  if (closed_ || chunk->open_receives > 0) return;
+  if (chunk->finished < chunk->plan.fragments.size() && !chunk->abandoned) return;
+  if (incoming_.erase(chunk->transfer_id) == 0) return;
+  const ChunkPlan& plan = chunk->plan;
+  if (chunk->status.is_ok() &&
+      bind_digest(plan.identity, 0, plan.layout.num_tiles(), chunk->tile_sum,
+                  plan.layout.size_bytes) != chunk->landing_memory->chunk_digest) {
+    chunk->status = Status(StatusCode::kDataLoss,
+                           "chunk " + plan.ref.key.to_string() + " has a wrong digest");
+  }
+  events_.on_received(chunk->transfer_id, chunk->status, chunk->cost);
+}
+
+}  // namespace kvferry

@@ -1,0 +1,68 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <unordered_map>
+
+#include "kvferry/executor.h"
+#include "kvferry/transport.h"
+#include "runtime/control/messages.h"
+#include "runtime/transfer/chunk_transfer.h"
+
+namespace kvferry {
+
+/// The data link to one peer, and all work per fragment: gather and digest on the way out; pull,
+/// verify and scatter on the way in. The control side hears of a chunk once, when it has ended here.
+///
+/// Threads: the data executor only; the events are called on it too.
+class DataPath {
+ public:
+  struct Events {
+    /// The link needs the staging memory no more (OK: everything was offered and taken; that is not
+    /// delivery).
+    std::function<void(uint64_t transfer_id, Status)> on_sent;
+    /// OK: all fragments are verified and scattered. The landing memory is quiet either way.
+    std::function<void(uint64_t transfer_id, Status, ReceiveCost)> on_received;
+  };
+
+  DataPath(std::unique_ptr<Link> link, Executor& executor, Events events, StagedFragmentHook hook);
+
+  std::string address() const { return link_->address(); }
+  const LinkCapabilities& capabilities() const { return link_->capabilities(); }
+  Status connect(std::string_view peer_address);
+
+  /// Gathers and offers the fragments of a granted chunk, one a turn of the executor.
+  void send(std::shared_ptr<OutgoingChunk> chunk);
+
+  /// Lets the fragments of a granted chunk in. Call before the peer hears of the grant.
+  void expect(std::shared_ptr<IncomingChunk> chunk);
+
+  /// No more fragments of this chunk come: it ends as failed once its open receives have.
+  void abandon(uint64_t transfer_id, const Status& status);
+
+  /// After `on_quiet` nothing here touches any chunk's memory; chunks not ended by then get no
+  /// event. The DataPath must live until it.
+  void close(std::function<void()> on_quiet);
+
+ private:
+  void send_next(const std::shared_ptr<OutgoingChunk>& chunk);
+  Status gather_fragment(OutgoingChunk& chunk, size_t index, FragmentHeader& header);
+  void finish_if_sent(const std::shared_ptr<OutgoingChunk>& chunk);
+
+  OfferReply on_offer(std::span<const std::byte> header, size_t payload_bytes);
+  Result<std::shared_ptr<IncomingChunk>> admit(const FragmentHeader& header, size_t payload_bytes);
+  void on_fragment(const std::shared_ptr<IncomingChunk>& chunk, const FragmentHeader& header,
+                   const Status& received);
+  Status verify_and_scatter(IncomingChunk& chunk, const FragmentHeader& header);
+  void finish_if_received(const std::shared_ptr<IncomingChunk>& chunk);
+
+  std::unique_ptr<Link> link_;
+  Executor& executor_;
+  Events events_;
+  StagedFragmentHook hook_;
+  bool closed_ = false;
+  std::unordered_map<uint64_t, std::shared_ptr<IncomingChunk>> incoming_;
+};
+
+}  // namespace kvferry

@@ -1,0 +1,381 @@
+#include "runtime/transfer/peer_session.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "runtime/control/peer_probe.h"
+
+namespace kvferry {
+namespace {
+
+bool equal_in_constant_time(std::string_view a, std::string_view b) {
+  unsigned difference = a.size() == b.size() ? 0U : 1U;
+  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
+    difference |= static_cast<unsigned>(a[i] ^ b[i]);
+  }
+  return difference == 0;
+}
+
+}  // namespace
+
+PeerSession::PeerSession(EngineContext& context, UniqueFd socket)
+    : context_(context),
+      channel_(std::move(socket), context.control, {.max_message_bytes = kMaxMessageBytes}),
+      probe_word_(random_u64()) {
+  own_hello_.token = context.options.token;
+  own_hello_.name = context.options.name;
+  own_hello_.transport = std::string(context.options.transport->name());
+  own_hello_.host_id = host_id();
+  own_hello_.pid = ::getpid();
+  own_hello_.probe_address = reinterpret_cast<uint64_t>(&probe_word_);
+  own_hello_.probe_value = probe_word_;
+}
+
+void PeerSession::start(Events events) {
+  events_ = std::move(events);
+  const std::weak_ptr<PeerSession> weak = weak_from_this();
+  const Status started = channel_.start(
+      [this](std::span<const std::byte> bytes) { on_bytes(bytes); },
+      [this](const Status& status) {
+        end(Status(StatusCode::kUnavailable,
+                   status.is_ok() ? "the control connection ended: the peer is gone"
+                                  : std::string(status.message())),
+            false);
+      });
+  if (!started.is_ok()) {
+    end(started, false);
+    return;
+  }
+  const Duration timeout = context_.options.handshake_timeout;
+  context_.control.post_at(context_.control.clock().now() + timeout, [weak] {
+    const std::shared_ptr<PeerSession> self = weak.lock();
+    if (!self || self->state_ >= State::kReady) return;
+    self->end(Status(StatusCode::kDeadlineExceeded, "the peer did not finish its handshake"),
+              false);
+  });
+  send(own_hello_);
+}
+
+void PeerSession::fetch(std::vector<FetchItem> items, FetchOptions options) {
+  receiver_->fetch(std::move(items), std::move(options));
+}
+
+void PeerSession::pump() {
+  if (state_ != State::kReady) return;
+  sender_->pump();
+  receiver_->pump();
+}
+
+void PeerSession::close(const Status& status) { end(status, true); }
+
+void PeerSession::send(const ControlMessage& message) {
+  auto bytes = encode(message);
+  if (bytes) {
+    channel_.send(*bytes);
+  } else {
+    end(bytes.error(), false);
+  }
+}
+
+void PeerSession::on_bytes(std::span<const std::byte> bytes) {
+  const std::shared_ptr<PeerSession> self = shared_from_this();
+  auto message = decode_message(bytes);
+  const Status status = message ? dispatch(std::move(message).value()) : message.error();
+  if (!status.is_ok()) end(status, false);
+}
+
+Status PeerSession::dispatch(ControlMessage message) {
+  return std::visit([this](auto& each) { return on(each); }, message);
+}
+
+Status PeerSession::in_order(bool is_in_order) const {
+  if (is_in_order) return {};
+  return Status(StatusCode::kInvalidArgument, "the peer sent a control message out of order");
+}
+
+// ---- handshake
+
+Status PeerSession::check_hello(const HelloMessage& hello) const {
+  if (!equal_in_constant_time(hello.token, own_hello_.token)) {
+    return Status(StatusCode::kPermissionDenied,
+                  "the peer's token is not ours; give both sides the same");
+  }
+  if (hello.name.empty()) return Status(StatusCode::kInvalidArgument, "the peer has no name");
+  if (hello.transport != own_hello_.transport) {
+    return Status(StatusCode::kFailedPrecondition,
+                  "the peer moves data by " + hello.transport + ", we by " + own_hello_.transport);
+  }
+  return events_.admit(hello.name);
+}
+
+Status PeerSession::on(HelloMessage& hello) {
+  KVFERRY_RETURN_IF_ERROR(in_order(state_ == State::kHello));
+  KVFERRY_RETURN_IF_ERROR(check_hello(hello));
+  peer_hello_ = std::move(hello);
+  peer_name_ = peer_hello_.name;
+  const Transport& transport = *context_.options.transport;
+  own_path_.same_host = !own_hello_.host_id.empty() && own_hello_.host_id == peer_hello_.host_id &&
+                        transport.is_available(PeerClass::kSameHostShm).is_ok();
+  own_path_.can_pull =
+      transport.is_available(PeerClass::kSameHostPull).is_ok() &&
+      own_hello_.host_id == peer_hello_.host_id &&
+      can_read_process(peer_hello_.pid, peer_hello_.probe_address, peer_hello_.probe_value);
+  if (own_hello_.host_id == peer_hello_.host_id) pidfd_ = open_pidfd(peer_hello_.pid);
+  state_ = State::kPath;
+  send(own_path_);
+  return {};
+}
+
+Result<PeerClass> PeerSession::choose_class(const PathMessage& peer) const {
+  const Transport& transport = *context_.options.transport;
+  const bool same_process =
+      own_hello_.pid == peer_hello_.pid && own_hello_.host_id == peer_hello_.host_id;
+  if (same_process && transport.is_available(PeerClass::kSameProcess).is_ok()) {
+    return PeerClass::kSameProcess;
+  }
+  if (own_path_.can_pull && peer.can_pull) return PeerClass::kSameHostPull;
+  if (own_path_.same_host && peer.same_host) return PeerClass::kSameHostShm;
+  const Status network = transport.is_available(PeerClass::kNetwork);
+  if (network.is_ok()) return PeerClass::kNetwork;
+  return tl::unexpected(network.with_context("no path to peer '" + peer_name_ + "'"));
+}
+
+Status PeerSession::on(PathMessage& path) {
+  KVFERRY_RETURN_IF_ERROR(in_order(state_ == State::kPath));
+  KVFERRY_ASSIGN_OR_RETURN(peer_class_, choose_class(path));
+  state_ = State::kLink;
+  open_link();
+  return {};
+}
+
+void PeerSession::open_link() {
+  context_.data.post([self = shared_from_this()] {
+    EngineContext& context = self->context_;
+    auto link = context.options.transport->open_link(self->peer_class_, context.data);
+    std::shared_ptr<DataPath> path;
+    Status status;
+    if (link) {
+      path = std::make_shared<DataPath>(std::move(link).value(), context.data,
+                                        self->data_events(), context.options.staged_fragment_hook);
+    } else {
+      status = link.error();
+    }
+    context.control.post([self, path, status] { self->on_link_opened(path, status); });
+  });
+}
+
+DataPath::Events PeerSession::data_events() {
+  const std::weak_ptr<PeerSession> weak = weak_from_this();
+  Executor& control = context_.control;
+  const auto later = [weak, &control](std::function<void(PeerSession&)> what) {
+    control.post([weak, what = std::move(what)] {
+      if (const std::shared_ptr<PeerSession> self = weak.lock()) {
+        if (self->state_ == State::kReady) what(*self);
+      }
+    });
+  };
+  return {
+      .on_sent =
+          [later](uint64_t id, const Status& status) {
+            later([id, status](PeerSession& self) { self.sender_->on_sent(id, status); });
+          },
+      .on_received =
+          [later](uint64_t id, const Status& status, const ReceiveCost& cost) {
+            later([id, status, cost](PeerSession& self) {
+              self.receiver_->on_received(id, status, cost);
+            });
+          },
+  };
+}
+
+void PeerSession::on_link_opened(std::shared_ptr<DataPath> path, const Status& status) {
+  path_ = std::move(path);
+  if (!status.is_ok() || state_ != State::kLink) {
+    // An end that came before the link did could not close it.
+    if (state_ == State::kLink) {
+      end(status, false);
+    } else if (path_) {
+      context_.data.post([path = std::exchange(path_, nullptr)] { path->close([path] {}); });
+    }
+    return;
+  }
+  fences_sources_ = path_->capabilities().fences_sources;
+  path_name_ = path_->capabilities().path;
+  make_directions();
+  send(LinkMessage{peer_class_, path_->address()});
+  if (!peer_link_address_.empty()) connect_link();
+}
+
+Status PeerSession::on(LinkMessage& link) {
+  KVFERRY_RETURN_IF_ERROR(in_order(state_ == State::kLink && peer_link_address_.empty() &&
+                                   !link.address.empty()));
+  if (link.peer_class != peer_class_) {
+    return Status(StatusCode::kFailedPrecondition, "the peer chose another path than we did");
+  }
+  peer_link_address_ = std::move(link.address);
+  if (path_) connect_link();
+  return {};
+}
+
+void PeerSession::connect_link() {
+  context_.data.post([self = shared_from_this(), path = path_, address = peer_link_address_] {
+    const Status status = path->connect(address);
+    self->context_.control.post([self, status] { self->on_link_connected(status); });
+  });
+}
+
+void PeerSession::on_link_connected(const Status& status) {
+  if (state_ != State::kLink) return;
+  if (!status.is_ok()) {
+    end(status, false);
+    return;
+  }
+  own_ready_ = true;
+  send(ReadyMessage{});
+  become_ready_if_both();
+}
+
+Status PeerSession::on(ReadyMessage&) {
+  KVFERRY_RETURN_IF_ERROR(in_order(state_ == State::kLink && !peer_ready_));
+  peer_ready_ = true;
+  become_ready_if_both();
+  return {};
+}
+
+void PeerSession::become_ready_if_both() {
+  if (!own_ready_ || !peer_ready_ || state_ != State::kLink) return;
+  state_ = State::kReady;
+  was_ready_ = true;
+  context_.log(LogLevel::kInfo, "peer_connected peer=" + peer_name_ + " path=\"" + path_name_ + "\"");
+  if (events_.on_handshake) std::exchange(events_.on_handshake, nullptr)(Status());
+}
+
+// ---- transfers
+
+void PeerSession::make_directions() {
+  const auto send_message = [this](const ControlMessage& message) { send(message); };
+  const size_t max_header = path_->capabilities().max_header_bytes;
+  Executor& data = context_.data;
+  sender_.emplace(context_, peer_name_,
+                  ChunkSender::Outputs{
+                      .send_message = send_message,
+                      .send_chunk =
+                          [&data, path = path_](std::shared_ptr<OutgoingChunk> chunk) {
+                            data.post([path, chunk] { path->send(chunk); });
+                          },
+                      .max_header_bytes = max_header,
+                  });
+  receiver_.emplace(context_, peer_name_,
+                    ChunkReceiver::Outputs{
+                        .send_message = send_message,
+                        .expect_chunk =
+                            [&data, path = path_](std::shared_ptr<IncomingChunk> chunk) {
+                              data.post([path, chunk] { path->expect(chunk); });
+                            },
+                        .abandon_chunk =
+                            [&data, path = path_](uint64_t id, const Status& status) {
+                              data.post([path, id, status] { path->abandon(id, status); });
+                            },
+                    });
+}
+
+Status PeerSession::on(FetchMessage& fetch) {
+  KVFERRY_RETURN_IF_ERROR(in_order(state_ == State::kReady));
+  sender_->on_fetch(std::move(fetch));
+  return {};
+}
+
+Status PeerSession::on(UnservedMessage& unserved) {
+  KVFERRY_RETURN_IF_ERROR(in_order(state_ == State::kReady));
+  receiver_->on_unserved(unserved);
+  return {};
+}
+
+Status PeerSession::on(OfferMessage& offer) {
+  KVFERRY_RETURN_IF_ERROR(in_order(state_ == State::kReady));
+  receiver_->on_offer(offer);
+  return {};
+}
+
+Status PeerSession::on(GrantMessage& grant) {
+  KVFERRY_RETURN_IF_ERROR(in_order(state_ == State::kReady));
+  sender_->on_grant(grant);
+  return {};
+}
+
+Status PeerSession::on(AbandonMessage& abandon) {
+  KVFERRY_RETURN_IF_ERROR(in_order(state_ == State::kReady));
+  receiver_->on_abandon(abandon);
+  return {};
+}
+
+Status PeerSession::on(AckMessage& ack) {
+  KVFERRY_RETURN_IF_ERROR(in_order(state_ == State::kReady));
+  sender_->on_ack(ack);
+  return {};
+}
+
+Status PeerSession::on(GoodbyeMessage&) {
+  peer_said_goodbye_ = true;
+  return Status(StatusCode::kUnavailable, "the peer said goodbye");
+}
+
+// ---- end
+
+void PeerSession::end(const Status& status, bool say_goodbye) {
+  if (state_ >= State::kEnding) return;
+  const std::shared_ptr<PeerSession> self = shared_from_this();
+  state_ = State::kEnding;
+  if (!say_goodbye) channel_.close();
+  if (events_.on_handshake) std::exchange(events_.on_handshake, nullptr)(status);
+  if (!path_) {
+    on_quiet(status, say_goodbye);
+    return;
+  }
+  context_.data.post([self, path = path_, status, say_goodbye] {
+    path->close([self, status, say_goodbye] {
+      self->context_.control.post(
+          [self, status, say_goodbye] { self->on_quiet(status, say_goodbye); });
+    });
+  });
+}
+
+void PeerSession::on_quiet(const Status& status, bool say_goodbye) {
+  state_ = State::kEnded;
+  if (say_goodbye) {
+    send(GoodbyeMessage{});
+    channel_.close();
+  }
+  // The path dies where it lived.
+  if (path_) context_.data.post([path = std::exchange(path_, nullptr)] {});
+  const bool peer_cannot_read = fences_sources_ || peer_said_goodbye_ || process_is_gone(pidfd_);
+  std::vector<LeaseId> quarantined;
+  if (receiver_) receiver_->end(status.with_context("peer '" + peer_name_ + "'"));
+  if (sender_) quarantined = sender_->end(peer_cannot_read);
+  if (events_.on_ended) std::exchange(events_.on_ended, nullptr)(status);
+  reclaim_when_gone(std::move(quarantined));
+}
+
+void PeerSession::reclaim_when_gone(std::vector<LeaseId> quarantined) {
+  if (quarantined.empty() || !pidfd_.is_open()) {
+    if (quarantined.empty() && events_.on_reclaimed) events_.on_reclaimed();
+    return;
+  }
+  const auto reclaim = [self = shared_from_this(), leases = std::move(quarantined)] {
+    const std::shared_ptr<PeerSession> keep = self;  // unwatching drops this closure
+    for (const LeaseId& lease : leases) {
+      keep->context_.leases.fence(lease).ignore("quarantined by this session");
+    }
+    keep->context_.control.unwatch_fd(keep->pidfd_.get());
+    if (keep->events_.on_reclaimed) keep->events_.on_reclaimed();
+  };
+  const Status watched = context_.control.watch_fd(pidfd_.get(), false, reclaim);
+  if (!watched.is_ok()) {
+    context_.log(LogLevel::kWarn, "quarantine_kept peer=" + peer_name_ + " cause=\"" +
+                                      watched.to_string() + "\"");
+  }
+}
+
+}  // namespace kvferry

@@ -1,0 +1,117 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "runtime/control/messages.h"
+#include "runtime/control/tcp_channel.h"
+#include "runtime/transfer/chunk_receiver.h"
+#include "runtime/transfer/chunk_sender.h"
+#include "runtime/transfer/data_path.h"
+#include "runtime/transfer/engine_context.h"
+
+namespace kvferry {
+
+/// Everything between this engine and one peer: the control connection, the handshake that picks a
+/// path, the data path, and both directions of transfers.
+///
+///   hello -> path -> link -> ready -> ending -> ended
+///
+/// The end of the control connection ends every transfer. Sources that the peer may still read
+/// stay quarantined until the peer's process is gone.
+///
+/// Threads: the control executor.
+class PeerSession : public std::enable_shared_from_this<PeerSession> {
+ public:
+  struct Events {
+    /// Asked when the peer has said its name; an error refuses it.
+    std::function<Status(const std::string& peer)> admit;
+    /// Once: the handshake succeeded (OK) or not.
+    std::function<void(const Status&)> on_handshake;
+    /// Once, after every transfer with the peer has ended.
+    std::function<void(const Status&)> on_ended;
+    /// Once after on_ended, when no memory is quarantined because of this peer (any more).
+    std::function<void()> on_reclaimed;
+  };
+
+  PeerSession(EngineContext& context, UniqueFd socket);
+
+  /// Starts the handshake; ends by itself after the handshake timeout.
+  void start(Events events);
+
+  void fetch(std::vector<FetchItem> items, FetchOptions options);
+  void pump();
+
+  /// Ends in order: transfers are cancelled, the link closed, the peer told goodbye.
+  void close(const Status& status);
+
+  const std::string& peer_name() const { return peer_name_; }
+  bool is_ready() const { return state_ == State::kReady; }
+  bool is_shaking_hands() const { return state_ < State::kReady; }
+  /// The handshake succeeded, whatever came later.
+  bool was_ready() const { return was_ready_; }
+  const std::string& path_name() const { return path_name_; }
+
+ private:
+  enum class State : uint8_t { kHello, kPath, kLink, kReady, kEnding, kEnded };
+
+  void send(const ControlMessage& message);
+  void on_bytes(std::span<const std::byte> bytes);
+  Status dispatch(ControlMessage message);
+  Status in_order(bool is_in_order) const;
+
+  Status on(HelloMessage& hello);
+  Status on(PathMessage& path);
+  Status on(LinkMessage& link);
+  Status on(ReadyMessage&);
+  Status on(FetchMessage& fetch);
+  Status on(UnservedMessage& unserved);
+  Status on(OfferMessage& offer);
+  Status on(GrantMessage& grant);
+  Status on(AbandonMessage& abandon);
+  Status on(AckMessage& ack);
+  Status on(GoodbyeMessage&);
+
+  Status check_hello(const HelloMessage& hello) const;
+  Result<PeerClass> choose_class(const PathMessage& peer) const;
+  void open_link();
+  void on_link_opened(std::shared_ptr<DataPath> path, const Status& status);
+  void connect_link();
+  void on_link_connected(const Status& status);
+  void become_ready_if_both();
+  DataPath::Events data_events();
+  void make_directions();
+
+  void end(const Status& status, bool say_goodbye);
+  void on_quiet(const Status& status, bool say_goodbye);
+  void reclaim_when_gone(std::vector<LeaseId> quarantined);
+
+  EngineContext& context_;
+  Events events_;
+  State state_ = State::kHello;
+  TcpChannel channel_;
+
+  std::string peer_name_;
+  HelloMessage own_hello_;
+  HelloMessage peer_hello_;
+  uint64_t probe_word_ = 0;
+  PathMessage own_path_;
+  UniqueFd pidfd_;
+  PeerClass peer_class_ = PeerClass::kNetwork;
+  std::string peer_link_address_;
+  std::string path_name_;
+  bool was_ready_ = false;
+  bool own_ready_ = false;
+  bool peer_ready_ = false;
+  bool peer_said_goodbye_ = false;
+  bool fences_sources_ = false;
+
+  std::shared_ptr<DataPath> path_;
+  std::optional<ChunkSender> sender_;
+  std::optional<ChunkReceiver> receiver_;
+};
+
+}  // namespace kvferry
