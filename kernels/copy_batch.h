@@ -39,25 +39,30 @@ class CopyBatch {
   /// Items that only count in the digest.
   std::span<const CopyItem> hashes() const { return hashes_; }
   BlockSum* sums() { return sums_.data(); }
-  std::span<const BlockSum> tile_sums(size_t tile) const {
-    return std::span(sums_).subspan(tile_blocks_[tile],
-                                    tile_blocks_[tile + 1] - tile_blocks_[tile]);
-  }
+  /// First block of each tile, and the end of the last.
+  const size_t* tile_blocks() const { return tile_blocks_.data(); }
 
  private:
-  // Bytes that are contiguous in the pages and in the chunk. `page` is null for skipped tokens.
+  // `count` parts that are contiguous in the pages and in the chunk, each. `page` is null for
+  // skipped tokens.
   struct Piece {
     std::byte* page;
     std::byte* chunk;
-    size_t bytes;
+    int64_t page_step;
+    int64_t chunk_step;
+    size_t part_bytes;
+    size_t tile_offset;  // in the tile's logical bytes
+    size_t tile_step;
+    size_t count;
   };
 
   void collect_pieces(const PagedCopyPlane& plane, int64_t tile_in_plane);
-  void collect_span(const PagedCopyPlane& plane, std::byte* page, std::byte* chunk, int64_t count);
+  void collect_span(const PagedCopyPlane& plane, std::byte* page, int64_t token, int64_t count);
   void add_pieces(size_t first_block);
-  void add_staged(size_t first_block);
-  void add_copies(const CopyItem& item);
+  void push(const CopyItem& item);
+  void add_contiguous(const CopyItem& start, size_t stripes);
   void add_zeros(std::byte* to, size_t stripe, size_t end_stripe);
+  void add_staged(size_t first_block, size_t tile_bytes);
 
   const PagedCopy& copy_;
   const CopyDirection direction_;

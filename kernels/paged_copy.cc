@@ -122,20 +122,22 @@ Result<PagedCopy> PagedCopy::create(const KVLayout& pages, const ChunkLayout& ch
     if (!runs) {
       return tl::unexpected(runs.error().with_context("group " + std::to_string(group)));
     }
-    copy.add_group(slots_per_group[group], *runs);
+    copy.add_group(source.block_tokens, slots_per_group[group], *runs);
   }
   copy.alignment_ = alignment_of(copy.planes_);
   return copy;
 }
 
-void PagedCopy::add_group(SlotMapping slots, std::span<const SlotRun> runs) {
+void PagedCopy::add_group(int32_t block_tokens, SlotMapping slots, std::span<const SlotRun> runs) {
   GroupSegments group;
-  const auto append = [&group](int64_t token, int64_t slot, int64_t end) {
+  const auto append = [&group, block_tokens](int64_t token, int64_t slot, int64_t end) {
     while (token < end) {  // cut at tiles
       if (token % kTileTokens == 0) group.tile_begin.push_back(group.segments.size());
       const int64_t tile_end = (token / kTileTokens + 1) * kTileTokens;
       const int64_t count = std::min(end, tile_end) - token;
-      group.segments.push_back({static_cast<int32_t>(token), static_cast<int32_t>(count), slot});
+      const int64_t block = slot / block_tokens;
+      group.segments.push_back({static_cast<int32_t>(token), static_cast<int32_t>(count), slot,
+                                block, slot - block * block_tokens});
       token += count;
       if (slot >= 0) slot += count;
     }

@@ -19,6 +19,8 @@ struct TileSegment {
   int32_t token = 0;  ///< first token, in the chunk
   int32_t count = 0;
   int64_t slot = 0;
+  int64_t block = 0;  ///< of `slot`
+  int64_t token_in_block = 0;
 };
 
 /// What it takes to copy one chunk between an engine's pages and contiguous memory: validated once,
@@ -58,7 +60,7 @@ class PagedCopy {
   };
 
   PagedCopy() = default;
-  void add_group(SlotMapping slots, std::span<const SlotRun> runs);
+  void add_group(int32_t block_tokens, SlotMapping slots, std::span<const SlotRun> runs);
 
   std::vector<PagedCopyPlane> planes_;
   std::vector<GroupSegments> groups_;

@@ -29,7 +29,7 @@ Status check_call(const PagedCopy& copy, int32_t plane_begin, int32_t plane_end,
   return Status();
 }
 
-constexpr size_t kBatchBytes = size_t{128} << 10;
+constexpr size_t kBatchBytes = size_t{256} << 10;
 
 struct CopyCall {
   const PagedCopy& copy;
@@ -41,27 +41,37 @@ struct CopyCall {
   const CopyLoop& loop;
 
   void run_tiles(int64_t begin, int64_t end) const {
-    CopyBatch batch(copy, direction, chunk);
-    for (int64_t tile = begin; tile < end;) {
-      const int64_t first = tile;
-      batch.clear();
-      while (tile < end && batch.bytes() < kBatchBytes) {
-        batch.add_tile(plane_begin + tile / copy.tiles_per_plane(), tile % copy.tiles_per_plane());
-        ++tile;
-      }
-      run_batch(&batch, first);
+    // The next batch is laid out before this one runs, so that prefetches reach into it.
+    CopyBatch batches[2] = {{copy, direction, chunk}, {copy, direction, chunk}};
+    int64_t filled = fill(&batches[0], begin, end);
+    for (size_t i = 0; begin < end; ++i) {
+      CopyBatch* batch = &batches[i % 2];
+      CopyBatch* upcoming = &batches[(i + 1) % 2];
+      const int64_t first = begin;
+      begin = filled;
+      filled = fill(upcoming, begin, end);
+      run_batch(batch, upcoming->copies(), first);
     }
     if (streaming) loop.fence();
   }
 
-  void run_batch(CopyBatch* batch, int64_t first_tile) const {
-    const bool digest = !digests.empty();
-    loop.copy[streaming && batch->is_aligned()][digest](batch->copies(), batch->sums());
-    if (!digest) return;
-    loop.hash(batch->hashes(), batch->sums());
-    for (size_t i = 0; i < batch->num_tiles(); ++i) {
-      digests[static_cast<size_t>(first_tile) + i] = loop.fold(batch->tile_sums(i));
+  // Lays out tiles from `begin` on; returns the first that is left.
+  int64_t fill(CopyBatch* batch, int64_t begin, int64_t end) const {
+    batch->clear();
+    int64_t tile = begin;
+    for (; tile < end && batch->bytes() < kBatchBytes; ++tile) {
+      batch->add_tile(plane_begin + tile / copy.tiles_per_plane(), tile % copy.tiles_per_plane());
     }
+    return tile;
+  }
+
+  void run_batch(CopyBatch* batch, std::span<const CopyItem> upcoming, int64_t first_tile) const {
+    const bool digest = !digests.empty();
+    loop.copy[streaming && batch->is_aligned()][digest](batch->copies(), upcoming, batch->sums());
+    if (!digest) return;
+    loop.hash(batch->hashes(), {}, batch->sums());
+    loop.fold(batch->sums(), batch->tile_blocks(),
+              digests.subspan(static_cast<size_t>(first_tile), batch->num_tiles()));
   }
 };
 

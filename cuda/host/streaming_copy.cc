@@ -13,33 +13,28 @@ namespace {
 
 #if defined(__x86_64__)
 constexpr size_t kLineBytes = 64;
-constexpr size_t kStepBytes = 4 * kLineBytes;
-constexpr size_t kPrefetchBytes = 4096;
+constexpr size_t kPrefetchBytes = 8192;
 
-// Both copy whole steps from and to `to` 64-byte aligned.
-__attribute__((target("avx512f"))) void stream_steps_avx512(std::byte* to, const std::byte* from,
-                                                            size_t steps) {
-  for (; steps > 0; --steps, to += kStepBytes, from += kStepBytes) {
-    for (size_t line = 0; line < kStepBytes; line += kLineBytes) {
-      _mm_prefetch(from + kPrefetchBytes + line, _MM_HINT_T0);
-    }
-    for (size_t line = 0; line < kStepBytes; line += kLineBytes) {
-      _mm512_stream_si512(reinterpret_cast<__m512i*>(to + line), _mm512_loadu_si512(from + line));
-    }
+// Whole lines to 64-byte aligned `to`. Prefetch, load and store alternate line by line: in groups
+// of four lines the same instructions reach three quarters of the speed. Prefetches may run past
+// the end of `from`; they do not fault.
+__attribute__((target("avx512f"))) void stream_lines_avx512(std::byte* to, const std::byte* from,
+                                                            size_t lines) {
+  for (; lines > 0; --lines, to += kLineBytes, from += kLineBytes) {
+    _mm_prefetch(from + kPrefetchBytes, _MM_HINT_T1);
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(to), _mm512_loadu_si512(from));
   }
   _mm_sfence();
 }
 
-__attribute__((target("avx2"))) void stream_steps_avx2(std::byte* to, const std::byte* from,
-                                                       size_t steps) {
-  for (; steps > 0; --steps, to += kStepBytes, from += kStepBytes) {
-    for (size_t line = 0; line < kStepBytes; line += kLineBytes) {
-      _mm_prefetch(from + kPrefetchBytes + line, _MM_HINT_T0);
-    }
-    for (size_t half = 0; half < kStepBytes; half += kLineBytes / 2) {
-      const auto* source = reinterpret_cast<const __m256i*>(from + half);
-      _mm256_stream_si256(reinterpret_cast<__m256i*>(to + half), _mm256_loadu_si256(source));
-    }
+__attribute__((target("avx2"))) void stream_lines_avx2(std::byte* to, const std::byte* from,
+                                                       size_t lines) {
+  for (; lines > 0; --lines, to += kLineBytes, from += kLineBytes) {
+    const auto* source = reinterpret_cast<const __m256i*>(from);
+    auto* target = reinterpret_cast<__m256i*>(to);
+    _mm_prefetch(from + kPrefetchBytes, _MM_HINT_T1);
+    _mm256_stream_si256(target, _mm256_loadu_si256(source));
+    _mm256_stream_si256(target + 1, _mm256_loadu_si256(source + 1));
   }
   _mm_sfence();
 }
@@ -51,9 +46,9 @@ void streaming_copy_x86(std::byte* to, const std::byte* from, size_t bytes, Simd
   to += head;
   from += head;
   bytes -= head;
-  const size_t steps = bytes / kStepBytes;
-  (level == SimdLevel::kAvx512 ? stream_steps_avx512 : stream_steps_avx2)(to, from, steps);
-  const size_t done = steps * kStepBytes;
+  const size_t lines = bytes / kLineBytes;
+  (level == SimdLevel::kAvx512 ? stream_lines_avx512 : stream_lines_avx2)(to, from, lines);
+  const size_t done = lines * kLineBytes;
   std::memcpy(to + done, from + done, bytes - done);
 }
 #endif
