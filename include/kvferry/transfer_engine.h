@@ -62,7 +62,7 @@ struct TransferEngineOptions {
   int max_refetches = 3;
   Duration handshake_timeout = std::chrono::seconds(5);
   Logger* logger = nullptr;  ///< borrowed; null: no log
-  StagedFragmentHook staged_fragment_hook;
+  StagedFragmentHook staged_fragment_hook = nullptr;
 };
 
 /// One chunk that is wanted, and the pages to put it into.
@@ -74,9 +74,9 @@ struct FetchItem {
 struct FetchOptions {
   /// Runs on the control executor once per item, when its pages are complete and verified (OK) or
   /// will not be (then they are undefined and must not be used). Must not block.
-  std::function<void(size_t item, const Status& status)> on_chunk;
+  std::function<void(size_t item, const Status& status)> on_chunk = nullptr;
   /// Runs once, after the last on_chunk.
-  std::function<void()> on_done;
+  std::function<void()> on_done = nullptr;
 };
 
 struct TransferStats {

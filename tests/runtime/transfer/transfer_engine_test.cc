@@ -1,0 +1,238 @@
+#include "kvferry/transfer_engine.h"
+
+#include <atomic>
+#include <set>
+#include <thread>
+
+#include "tests/support/engine_pair.h"
+
+namespace kvferry {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::Each;
+using ::testing::HasSubstr;
+
+/// Waits for what happens on another thread, without a fixed sleep.
+template <typename Condition>
+bool eventually(Condition condition) {
+  for (int i = 0; i < 5000 && !condition(); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return condition();
+}
+
+/// No lease, no open page, no quarantine on either side.
+void expect_at_rest(EnginePair& pair) {
+  EXPECT_TRUE(eventually([&] {
+    return pair.prefill->stats().leases_active == 0 && pair.decode->stats().leases_active == 0;
+  }));
+  EXPECT_EQ(pair.prefill->stats().quarantined_bytes, 0U);
+  EXPECT_EQ(pair.provider->open(), 0);
+}
+
+TEST(TransferEngine, MovesAPromptIntoDifferentlyFragmentedPages) {
+  EnginePair pair({});
+  ASSERT_THAT(pair.connect(), IsOkAndHolds("prefill"));
+  const auto chunks = pair.prefill_prompt(1, 256 * 9 + 100);
+  auto opened = pair.decode_cache->open_prompt(chunks).value();
+  EXPECT_THAT(pair.fetch(opened), Each(IsOk()));
+  for (const PromptChunk& chunk : opened) pair.expect_content(chunk);
+  EXPECT_EQ(pair.decode->stats().chunks_received, 10U);
+  expect_at_rest(pair);
+}
+
+TEST(TransferEngine, NamesThePathToEachPeer) {
+  EnginePair pair({});
+  ASSERT_THAT(pair.connect(), IsOk());
+  const auto peers = pair.decode->peers();
+  ASSERT_EQ(peers.size(), 1U);
+  EXPECT_EQ(peers[0].first, "prefill");
+  EXPECT_THAT(peers[0].second, HasSubstr("loopback"));
+}
+
+TEST(TransferEngine, AnEmptyFetchIsDoneAtOnce) {
+  EnginePair pair({});
+  ASSERT_THAT(pair.connect(), IsOk());
+  std::vector<PromptChunk> nothing;
+  EXPECT_TRUE(pair.fetch(nothing).empty());
+}
+
+TEST(TransferEngine, AChunkThatTheProviderLacksIsNotFoundAndTheOthersArrive) {
+  EnginePair pair({});
+  ASSERT_THAT(pair.connect(), IsOk());
+  auto chunks = pair.prefill_prompt(1, 512);
+  chunks[0].key.chunk_hash.bytes[0] ^= 1;
+  auto opened = pair.decode_cache->open_prompt(chunks).value();
+  const auto ends = pair.fetch(opened);
+  EXPECT_THAT(ends[0], StatusIs(StatusCode::kNotFound, HasSubstr("prefill")));
+  EXPECT_THAT(ends[1], IsOk());
+  pair.expect_content(opened[1]);
+  expect_at_rest(pair);
+}
+
+TEST(TransferEngine, AFlippedByteIsFoundAndTheChunkFetchedAgain) {
+  std::mutex mutex;
+  std::set<std::string> corrupted;
+  EnginePair pair({.hook = [&](const ChunkRef& ref, int32_t fragment, std::span<std::byte> bytes) {
+    const std::lock_guard lock(mutex);
+    if (fragment == 1 && corrupted.insert(ref.key.to_string()).second) {
+      bytes[bytes.size() / 3] ^= std::byte{0x10};
+    }
+  }});
+  ASSERT_THAT(pair.connect(), IsOk());
+  const auto chunks = pair.prefill_prompt(7, 256 * 4);
+  auto opened = pair.decode_cache->open_prompt(chunks).value();
+  EXPECT_THAT(pair.fetch(opened), Each(IsOk()));
+  for (const PromptChunk& chunk : opened) pair.expect_content(chunk);
+  const TransferStats stats = pair.decode->stats();
+  EXPECT_EQ(stats.chunks_mismatched, 4U);
+  EXPECT_EQ(stats.chunks_refetched, 4U);
+  EXPECT_EQ(std::set<std::string>(stats.mismatched_keys.begin(), stats.mismatched_keys.end()),
+            corrupted);
+  expect_at_rest(pair);
+}
+
+TEST(TransferEngine, AChunkThatNeverVerifiesEndsAsDataLossAndIsNotPublished) {
+  EnginePair pair({.max_refetches = 2,
+                   .hook = [](const ChunkRef&, int32_t, std::span<std::byte> bytes) {
+                     bytes[0] ^= std::byte{1};
+                   }});
+  ASSERT_THAT(pair.connect(), IsOk());
+  const auto chunks = pair.prefill_prompt(7, 300);
+  auto opened = pair.decode_cache->open_prompt(chunks).value();
+  EXPECT_THAT(pair.fetch(opened), Each(StatusIs(StatusCode::kDataLoss,
+                                                AllOf(HasSubstr("3 attempts"), HasSubstr("layer")))));
+  EXPECT_EQ(pair.decode->stats().chunks_mismatched, 6U);
+  EXPECT_EQ(pair.decode->stats().chunks_received, 0U);
+  expect_at_rest(pair);
+}
+
+TEST(TransferEngine, FetchesMoreChunksThanThePoolsHold) {
+  EnginePair pair({.blocks = 2048, .pool_chunks = 1});
+  ASSERT_THAT(pair.connect(), IsOk());
+  const auto chunks = pair.prefill_prompt(1, 256 * 60);
+  auto opened = pair.decode_cache->open_prompt(chunks).value();
+  EXPECT_THAT(pair.fetch(opened), Each(IsOk()));
+  for (const PromptChunk& chunk : opened) pair.expect_content(chunk);
+  expect_at_rest(pair);
+}
+
+TEST(TransferEngine, AFetchFromAnUnknownPeerEndsAsUnavailable) {
+  EnginePair pair({});
+  const auto chunks = pair.prefill_prompt(1, 512);
+  auto opened = pair.decode_cache->open_prompt(chunks).value();
+  EXPECT_THAT(pair.fetch(opened, "nobody"),
+              Each(StatusIs(StatusCode::kUnavailable, HasSubstr("nobody"))));
+}
+
+TEST(TransferEngine, APeerOfAnotherLayoutIsRefusedWithAReason) {
+  EnginePair pair({});
+  ASSERT_THAT(pair.connect(), IsOk());
+  const auto chunks = pair.prefill_prompt(1, 256);
+  ModelShape other = pair.model;
+  other.head_dim = 32;
+  pair.decode_cache.emplace(PagedKVCache::create(other, other.preset, 256, 3).value());
+  auto opened = pair.decode_cache->open_prompt(chunks).value();
+  EXPECT_THAT(pair.fetch(opened),
+              Each(StatusIs(StatusCode::kFailedPrecondition, HasSubstr("another layout"))));
+  expect_at_rest(pair);
+}
+
+TEST(TransferEngine, AWrongTokenIsRefused) {
+  EnginePair pair({});
+  auto stranger = pair.make_engine("stranger", {}, "guess");
+  EXPECT_THAT(stranger->connect("127.0.0.1", pair.port),
+              ::testing::AnyOf(StatusIs(StatusCode::kPermissionDenied, HasSubstr("token")),
+                               StatusIs(StatusCode::kUnavailable, HasSubstr("gone"))));
+  EXPECT_TRUE(pair.prefill->peers().empty());
+}
+
+TEST(TransferEngine, ASecondPeerOfTheSameNameIsRefused) {
+  EnginePair pair({});
+  ASSERT_THAT(pair.connect(), IsOk());
+  auto twin = pair.make_engine("decode", {});
+  EXPECT_FALSE(twin->connect("127.0.0.1", pair.port).has_value());
+  EXPECT_EQ(pair.prefill->peers().size(), 1U);
+}
+
+TEST(TransferEngine, ConnectingToNobodyIsUnavailable) {
+  EnginePair pair({});
+  const uint16_t port = pair.port;
+  pair.prefill.reset();
+  EXPECT_THAT(pair.decode->connect("127.0.0.1", port),
+              StatusIs(StatusCode::kUnavailable, HasSubstr("127.0.0.1")));
+}
+
+TEST(TransferEngine, ThePeersEndInMidTransferEndsEveryChunkAndReturnsAllMemory) {
+  std::atomic<int> fragments{0};
+  std::promise<void> started;
+  EnginePair pair({.blocks = 4096,
+                   .hook = [&](const ChunkRef&, int32_t, std::span<std::byte>) {
+                     if (++fragments == 20) started.set_value();
+                   }});
+  ASSERT_THAT(pair.connect(), IsOk());
+  std::promise<std::string> lost;
+  pair.decode->set_peer_lost_handler(
+      [&](const std::string& peer, const Status&) { lost.set_value(peer); });
+  const auto chunks = pair.prefill_prompt(1, 256 * 200);
+  auto opened = pair.decode_cache->open_prompt(chunks).value();
+  std::thread killer([&] {
+    started.get_future().wait();
+    pair.prefill.reset();
+  });
+  const auto ends = pair.fetch(opened);
+  killer.join();
+  EXPECT_EQ(lost.get_future().get(), "prefill");
+  EXPECT_EQ(pair.decode->stats().leases_active, 0U);
+  EXPECT_EQ(pair.provider->open(), 0);
+  for (size_t i = 0; i < ends.size(); ++i) {
+    if (ends[i].is_ok()) {
+      pair.expect_content(opened[i]);
+    } else {
+      EXPECT_THAT(ends[i], StatusIs(StatusCode::kUnavailable, HasSubstr("prefill")));
+    }
+  }
+  EXPECT_THAT(ends.back(), StatusIs(StatusCode::kUnavailable, HasSubstr("prefill")));
+}
+
+TEST(TransferEngine, ItsOwnEndInMidTransferEndsEveryChunkAsCancelled) {
+  EnginePair pair({.blocks = 4096});
+  ASSERT_THAT(pair.connect(), IsOk());
+  const auto chunks = pair.prefill_prompt(1, 256 * 200);
+  auto opened = pair.decode_cache->open_prompt(chunks).value();
+  std::atomic<size_t> ended{0};
+  std::atomic<size_t> cancelled{0};
+  std::vector<FetchItem> items;
+  for (const PromptChunk& chunk : opened) {
+    items.push_back({chunk.ref, {&pair.decode_cache->cache().layout(), chunk.slots}});
+  }
+  pair.decode->fetch("prefill", std::move(items),
+                     {.on_chunk = [&](size_t, const Status& status) {
+                       ++ended;
+                       if (status.code() == StatusCode::kCancelled) ++cancelled;
+                     }});
+  pair.decode.reset();
+  EXPECT_EQ(ended.load(), opened.size());
+  EXPECT_GT(cancelled.load(), 0U);
+  EXPECT_TRUE(eventually([&] { return pair.prefill->stats().leases_active == 0; }));
+  EXPECT_EQ(pair.provider->open(), 0);
+}
+
+TEST(TransferEngine, OptionsThatCannotWorkAreNamed) {
+  TransferEngineOptions options;
+  EXPECT_THAT(TransferEngine::create(options),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("name")));
+  options.name = "a";
+  EXPECT_THAT(TransferEngine::create(options),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("token")));
+  options.token = "t";
+  EXPECT_THAT(TransferEngine::create(options),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("chunk_bytes")));
+  options.chunk_bytes = 1;
+  EXPECT_THAT(TransferEngine::create(options),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("transport")));
+}
+
+}  // namespace
+}  // namespace kvferry
