@@ -49,7 +49,8 @@ void expected_row(const ChunkHash& chunk, int64_t token, int32_t plane, int64_t 
 ///
 /// Errors: kOutOfRange naming token and slot, if a slot is past the cache; kUnimplemented for a
 ///   layout of several groups; nothing is written then.
-/// Cost: O(bytes). Above 4 GB/s on one core of a server of 2023, against 8 of plain memcpy.
+/// Cost:   O(bytes). One core of a server of 2023: 4.5 to 7.5 GB/s with contiguous rows or heads of
+///   256 bytes, 3.5 with scattered heads of 128 bytes; memcpy reached 8 there.
 Status fill_chunk(const KVLayout& layout, SlotMapping slots, const ChunkHash& chunk);
 
 /// Compares a chunk's pages with the oracle; the first mismatch by plane, token, head and byte.

@@ -35,9 +35,9 @@ Result<PagedKVCache> PagedKVCache::create(const ModelShape& model, PagePreset pr
   KVFERRY_ASSIGN_OR_RETURN(
       HostBuffer memory,
       HostBuffer::create(static_cast<size_t>(stride * num_buffers(preset, shape))));
-  std::vector<std::byte*> buffers;
-  for (int32_t i = 0; i < num_buffers(preset, shape); ++i) {
-    buffers.push_back(memory.data() + i * stride);
+  std::vector<std::byte*> buffers(static_cast<size_t>(num_buffers(preset, shape)));
+  for (size_t i = 0; i < buffers.size(); ++i) {
+    buffers[i] = memory.data() + static_cast<int64_t>(i) * stride;
   }
   KVFERRY_ASSIGN_OR_RETURN(KVLayout layout, make_kv_layout(preset, shape, buffers));
   KVFERRY_ASSIGN_OR_RETURN(BlockAllocator blocks, BlockAllocator::create(num_blocks, seed));

@@ -41,12 +41,11 @@ struct BadLine {
   std::vector<std::string> message;  ///< parts of it
 };
 
-std::vector<BadLine> bad_lines() {
-  const std::string range = "must be a whole number from 1 to 16777216";
-  const std::string id_range = "must be a whole number from 0 to 9007199254740992";
-  const std::string deep = std::string(100, '[') + std::string(100, ']');
+const std::string kInputRange = "must be a whole number from 1 to 16777216";
+const std::string kIdRange = "must be a whole number from 0 to 9007199254740992";
+
+std::vector<BadLine> lines_that_are_no_object() {
   return {
-      // Not one JSON object.
       {"rubbish", {"not JSON at column 1", "'rubbish'"}},
       {"{'timestamp': 0}", {"not JSON at column 2"}},
       {kGood.substr(0, kGood.size() - 1), {"ends in the middle", "truncated"}},
@@ -72,7 +71,11 @@ std::vector<BadLine> bad_lines() {
       {line("0x10", "700", "12", "[0, 1]"), {"not JSON at column 16"}},
       {line("NaN", "700", "12", "[0, 1]"), {"not JSON at column 15"}},
       {line("0", "700", "12", "[0, 1,]"), {"not JSON at column"}},
-      // Fields that are missing or twice.
+  };
+}
+
+std::vector<BadLine> lines_with_fields_missing_or_twice() {
+  return {
       {"{}", {"timestamp is missing"}},
       {R"({"input_length": 1, "output_length": 1, "hash_ids": [1]})", {"timestamp is missing"}},
       {R"({"timestamp": 0, "output_length": 1, "hash_ids": [1]})", {"input_length is missing"}},
@@ -82,47 +85,64 @@ std::vector<BadLine> bad_lines() {
        {"timestamp is missing"}},
       {R"({"timestamp": 0, "timestamp": 0})", {"timestamp appears twice"}},
       {R"({"hash_ids": [], "hash_ids": [1]})", {"hash_ids appears twice"}},
-      // Wrong types.
+  };
+}
+
+std::vector<BadLine> lines_with_wrong_types() {
+  return {
       {line("\"0\"", "700", "12", "[0, 1]"), {"timestamp must be", "found the string '0'"}},
-      {line("0", "null", "12", "[0, 1]"), {"input_length " + range, "found null"}},
+      {line("0", "null", "12", "[0, 1]"), {"input_length " + kInputRange, "found null"}},
       {line("0", "700", "true", "[0, 1]"), {"output_length must be", "found true"}},
-      {line("0", "[700]", "12", "[0, 1]"), {"input_length " + range, "found a list"}},
+      {line("0", "[700]", "12", "[0, 1]"), {"input_length " + kInputRange, "found a list"}},
       {line("0", "700", "{}", "[0, 1]"), {"output_length must be", "found an object"}},
-      {line("0", "700.0", "12", "[0, 1]"), {"input_length " + range, "found 700.0"}},
-      {line("0", "7e2", "12", "[0, 1]"), {"input_length " + range, "found 7e2"}},
+      {line("0", "700.0", "12", "[0, 1]"), {"input_length " + kInputRange, "found 700.0"}},
+      {line("0", "7e2", "12", "[0, 1]"), {"input_length " + kInputRange, "found 7e2"}},
       {line("0", "700", "12", "7"), {"hash_ids must be a list of whole numbers, found 7"}},
       {line("0", "700", "12", "{}"), {"hash_ids must be a list", "found an object"}},
       {line("0", "700", "12", "\"0, 1\""), {"hash_ids must be a list", "found the string"}},
-      {line("0", "700", "12", "[0, \"1\"]"), {"hash_ids[1] " + id_range, "found the string '1'"}},
-      {line("0", "700", "12", "[0, [1]]"), {"hash_ids[1] " + id_range, "found a list"}},
-      {line("0", "700", "12", "[null]"), {"hash_ids[0] " + id_range, "found null"}},
-      {line("0", "700", "12", "[0, 1.5]"), {"hash_ids[1] " + id_range, "found 1.5"}},
-      // Numbers out of bounds.
+      {line("0", "700", "12", "[0, \"1\"]"), {"hash_ids[1] " + kIdRange, "found the string '1'"}},
+      {line("0", "700", "12", "[0, [1]]"), {"hash_ids[1] " + kIdRange, "found a list"}},
+      {line("0", "700", "12", "[null]"), {"hash_ids[0] " + kIdRange, "found null"}},
+      {line("0", "700", "12", "[0, 1.5]"), {"hash_ids[1] " + kIdRange, "found 1.5"}},
+  };
+}
+
+std::vector<BadLine> lines_with_numbers_out_of_bounds() {
+  return {
       {line("-1", "700", "12", "[0, 1]"), {"timestamp must be", "found -1"}},
-      {line("0", "-700", "12", "[0, 1]"), {"input_length " + range, "found -700"}},
-      {line("0", "0", "12", "[]"), {"input_length " + range, "found 0"}},
+      {line("0", "-700", "12", "[0, 1]"), {"input_length " + kInputRange, "found -700"}},
+      {line("0", "0", "12", "[]"), {"input_length " + kInputRange, "found 0"}},
       {line("0", "700", "-12", "[0, 1]"), {"output_length must be", "found -12"}},
-      {line("0", "700", "12", "[0, -1]"), {"hash_ids[1] " + id_range, "found -1"}},
-      {line("0", "16777217", "12", "[0, 1]"), {"input_length " + range, "found 16777217"}},
+      {line("0", "700", "12", "[0, -1]"), {"hash_ids[1] " + kIdRange, "found -1"}},
+      {line("0", "16777217", "12", "[0, 1]"), {"input_length " + kInputRange, "found 16777217"}},
       {line("0", "700", "16777217", "[0, 1]"), {"output_length must be", "found 16777217"}},
       {line("9007199254740993", "700", "12", "[0, 1]"),
        {"timestamp must be", "found 9007199254740993"}},
       {line("0", "700", "12", "[9007199254740993, 1]"),
-       {"hash_ids[0] " + id_range, "found 9007199254740993"}},
+       {"hash_ids[0] " + kIdRange, "found 9007199254740993"}},
       {line("0", "18446744073709551615", "12", "[0, 1]"),
-       {"input_length " + range, "found 18446744073709551615"}},
-      {line("0", "18446744073709551616", "12", "[0, 1]"), {"input_length " + range}},
-      {line("0", "-9223372036854775809", "12", "[0, 1]"), {"input_length " + range}},
-      {line("0", "1e400", "12", "[0, 1]"), {"input_length " + range, "past every bound"}},
-      {line("0", std::string(5000, '9'), "12", "[0, 1]"), {"input_length " + range}},
-      {line("0", "700", "12", "[1e999]"), {"hash_ids[0] " + id_range, "past every bound"}},
-      // Ids that do not fit the length.
+       {"input_length " + kInputRange, "found 18446744073709551615"}},
+      {line("0", "18446744073709551616", "12", "[0, 1]"), {"input_length " + kInputRange}},
+      {line("0", "-9223372036854775809", "12", "[0, 1]"), {"input_length " + kInputRange}},
+      {line("0", "1e400", "12", "[0, 1]"), {"input_length " + kInputRange, "past every bound"}},
+      {line("0", std::string(5000, '9'), "12", "[0, 1]"), {"input_length " + kInputRange}},
+      {line("0", "700", "12", "[1e999]"), {"hash_ids[0] " + kIdRange, "past every bound"}},
+  };
+}
+
+std::vector<BadLine> lines_whose_ids_do_not_fit() {
+  return {
       {line("0", "700", "12", "[]"), {"hash_ids has 0 entries, input_length 700 needs 2"}},
       {line("0", "513", "12", "[0]"), {"hash_ids has 1 entries, input_length 513 needs 2"}},
       {line("0", "512", "12", "[0, 1]"), {"hash_ids has 2 entries, input_length 512 needs 1"}},
       {line("0", "16777216", "12", "[0]"), {"hash_ids has 1 entries", "needs 32768"}},
       {line("0", "16777216", "12", list_of(32769, "0")), {"hash_ids has more than 32768 entries"}},
-      // Values that only cost memory.
+  };
+}
+
+std::vector<BadLine> lines_that_only_cost_memory() {
+  const std::string deep = std::string(100, '[') + std::string(100, ']');
+  return {
       {R"({"x": )" + deep + "}", {"nests deeper than 64"}},
       {line("0", "700", "12", deep), {"hash_ids[0]", "found a list"}},
       {line("\"" + std::string(1 << 20, 'x') + "\"", "1", "1", "[1]"),
@@ -131,11 +151,25 @@ std::vector<BadLine> bad_lines() {
   };
 }
 
+std::vector<BadLine> bad_lines() {
+  std::vector<BadLine> all;
+  for (const auto& lines : {lines_that_are_no_object(), lines_with_fields_missing_or_twice(),
+                            lines_with_wrong_types(), lines_with_numbers_out_of_bounds(),
+                            lines_whose_ids_do_not_fit(), lines_that_only_cost_memory()}) {
+    all.insert(all.end(), lines.begin(), lines.end());
+  }
+  return all;
+}
+
+std::string between_good_ones(const std::string& bad_line) {
+  return kGood + "\n" + bad_line + "\n" + kGood + "\n";
+}
+
 TEST(HostileTrace, EveryBadLineIsRefusedOnOneLineWithItsPlaceAndCause) {
   const std::vector<BadLine> lines = bad_lines();
   ASSERT_GE(lines.size(), 60u);
   for (const BadLine& bad : lines) {
-    const TraceFile file(kGood + "\n" + bad.line + "\n" + kGood + "\n");
+    const TraceFile file(between_good_ones(bad.line));
     const auto trace = read_trace(file.path());
     SCOPED_TRACE(bad.line.substr(0, 200));
     ASSERT_THAT(trace, StatusIs(StatusCode::kInvalidArgument,
@@ -177,7 +211,7 @@ TEST(HostileTrace, FileThatCannotBeOpened) {
   const TraceFile file(kGood);
   EXPECT_THAT(read_trace(file.path() + ".missing"),
               StatusIs(StatusCode::kNotFound,
-                       AllOf(HasSubstr("trace.jsonl.missing"), HasSubstr("No such file"))));
+                       AllOf(HasSubstr(file.path() + ".missing"), HasSubstr("No such file"))));
   EXPECT_THAT(read_trace(file.path() + "/below"), StatusIs(StatusCode::kNotFound));
   EXPECT_THAT(read_trace(""), StatusIs(StatusCode::kNotFound, HasSubstr("cannot open trace")));
   const std::string directory = std::filesystem::path(file.path()).parent_path().string();
