@@ -227,6 +227,11 @@ TEST(HostileTrace, UnreadableFileIsPermissionDenied) {
   EXPECT_THAT(read_trace(file.path()), StatusIs(StatusCode::kPermissionDenied));
 }
 
+TEST(HostileTrace, FileThatCannotBeRead) {
+  EXPECT_THAT(read_trace("/proc/self/mem"),
+              StatusIs(StatusCode::kUnavailable, HasSubstr("cannot read trace /proc/self/mem: ")));
+}
+
 TEST(HostileTrace, LongLineIsRefusedBeforeItIsHeld) {
   EXPECT_THAT(read_trace("/dev/zero"),
               StatusIs(StatusCode::kResourceExhausted,
