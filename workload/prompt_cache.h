@@ -34,6 +34,8 @@ struct PromptChunk {
 class PromptCache {
  public:
   explicit PromptCache(PagedKVCache cache);
+  PromptCache(PromptCache&&) = default;
+  PromptCache& operator=(PromptCache&&) = default;
 
   /// Finds or reserves all chunks and keeps them until close_prompt().
   ///
@@ -51,6 +53,10 @@ class PromptCache {
   const std::vector<int64_t>* find_blocks(const CacheEngineKey& key) const {
     return held_.find(key);
   }
+  /// Keeps a published chunk from eviction until as many unpins. Errors: as PrefixIndex.
+  Status pin(const CacheEngineKey& key) { return held_.pin(key); }
+  Status unpin(const CacheEngineKey& key) { return held_.unpin(key); }
+
   Result<std::vector<int64_t>> slots_of(const ChunkRef& ref,
                                         std::span<const int64_t> blocks) const;
 

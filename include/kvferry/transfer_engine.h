@@ -44,10 +44,16 @@ class ChunkProvider {
   virtual void close_chunk(const ChunkRef& ref) = 0;
 };
 
-/// Test and demo hook: sees each fragment after its digest and before it is offered.
-/// Threads: the data executor.
-using StagedFragmentHook =
-    std::function<void(const ChunkRef& ref, int32_t fragment, std::span<std::byte> bytes)>;
+/// One fragment after its digest and before it is offered.
+struct StagedFragment {
+  const ChunkRef& ref;
+  int32_t index = 0;
+  int32_t count = 0;  ///< fragments of the chunk
+  std::span<std::byte> bytes;
+};
+
+/// Fault injection, for tests and the demo: may change the bytes. Runs on the data executor.
+using StagedFragmentHook = std::function<void(const StagedFragment&)>;
 
 struct TransferEngineOptions {
   std::string name;          ///< as peers' logs show it
@@ -87,7 +93,7 @@ struct TransferStats {
   uint64_t bytes_received = 0;
   uint64_t leases_active = 0;
   uint64_t quarantined_bytes = 0;
-  std::vector<std::string> mismatched_keys;  ///< the first 1024
+  std::vector<std::string> mismatched_keys;  ///< the first 16,384
 };
 
 /// One process's end of chunk transfers: pools, the control connection, leases, verification.

@@ -5,7 +5,7 @@
 namespace kvferry {
 namespace {
 
-constexpr size_t kMaxReportedKeys = 1024;
+constexpr size_t kMaxReportedKeys = 16384;
 
 AckMessage acknowledge(const OfferMessage& offer, ChunkOutcome outcome, const Status& status) {
   return AckMessage{offer.transfer_id, offer.source, outcome, std::string(status.message())};

@@ -68,7 +68,10 @@ void DataPath::send_next(const std::shared_ptr<OutgoingChunk>& chunk) {
   const Fragment& fragment = chunk->plan.fragments[index];
   const auto bytes = chunk->staging->bytes().subspan(static_cast<size_t>(fragment.offset_bytes),
                                                      static_cast<size_t>(fragment.size_bytes));
-  if (hook_) hook_(chunk->plan.ref, static_cast<int32_t>(index), bytes);
+  if (hook_) {
+    const auto count = static_cast<int32_t>(chunk->plan.fragments.size());
+    hook_({chunk->plan.ref, static_cast<int32_t>(index), count, bytes});
+  }
   ++chunk->open_offers;
   link_->offer(encode(header), bytes, [this, chunk](const Status& status) {
     --chunk->open_offers;

@@ -15,34 +15,9 @@
 #include "kvferry/transfer_engine.h"
 #include "tests/support/status_matchers.h"
 #include "workload/kv_content.h"
-#include "workload/prompt_cache.h"
+#include "workload/prompt_provider.h"
 
 namespace kvferry {
-
-/// The prefill side of a test: serves prompts out of its paged cache.
-///
-/// open_chunk runs on the engine's control executor; the test changes the cache only while nothing
-/// is fetched.
-class PromptProvider final : public ChunkProvider {
- public:
-  explicit PromptProvider(PromptCache& cache) : cache_(cache) {}
-
-  Result<PagedChunk> open_chunk(const ChunkRef& ref) override {
-    const std::vector<int64_t>* blocks = cache_.find_blocks(ref.key);
-    if (blocks == nullptr) return make_error(StatusCode::kNotFound, "not held");
-    auto slots = cache_.slots_of(ref, *blocks);
-    if (!slots) return tl::unexpected(slots.error());
-    ++open_;
-    return PagedChunk{&cache_.cache().layout(), std::move(slots).value()};
-  }
-  void close_chunk(const ChunkRef& /*ref*/) override { --open_; }
-
-  int open() const { return open_; }
-
- private:
-  PromptCache& cache_;
-  std::atomic<int> open_{0};
-};
 
 /// A model small enough for a test: 4 layers, 2 heads of 64, 16-token blocks; 2 KiB a token.
 inline ModelShape tiny_model() {
@@ -71,9 +46,9 @@ class EnginePair {
 
   explicit EnginePair(Options options) {
     transport_ = make_transport(options.transport).value();
-    prefill_cache.emplace(PagedKVCache::create(model, model.preset, options.blocks, 1).value());
+    provider.emplace(
+        PromptCache(PagedKVCache::create(model, model.preset, options.blocks, 1).value()));
     decode_cache.emplace(PagedKVCache::create(model, model.preset, options.blocks, 2).value());
-    provider.emplace(*prefill_cache);
     prefill = make_engine("prefill", options);
     decode = make_engine("decode", options);
     prefill->serve(&*provider);
@@ -102,14 +77,16 @@ class EnginePair {
     std::vector<uint32_t> tokens;
     for (int64_t i = 0; i < num_tokens; ++i) tokens.push_back(first_token + static_cast<uint32_t>(i));
     const std::vector<ChunkRef> chunks = chunks_of_prompt(model, hasher, tokens);
-    auto opened = prefill_cache->open_prompt(chunks).value();
-    for (PromptChunk& chunk : opened) {
-      if (chunk.is_held) continue;
-      const KVLayout& layout = prefill_cache->cache().layout();
-      EXPECT_THAT(fill_chunk(layout, chunk.slots, chunk.ref.key.chunk_hash), IsOk());
-      EXPECT_THAT(prefill_cache->publish(chunk), IsOk());
-    }
-    EXPECT_THAT(prefill_cache->close_prompt(opened), IsOk());
+    provider->with_cache([&](PromptCache& cache) {
+      auto opened = cache.open_prompt(chunks).value();
+      for (PromptChunk& chunk : opened) {
+        if (chunk.is_held) continue;
+        EXPECT_THAT(fill_chunk(cache.cache().layout(), chunk.slots, chunk.ref.key.chunk_hash),
+                    IsOk());
+        EXPECT_THAT(cache.publish(chunk), IsOk());
+      }
+      EXPECT_THAT(cache.close_prompt(opened), IsOk());
+    });
     return chunks;
   }
 
@@ -152,9 +129,8 @@ class EnginePair {
 
   ModelShape model = tiny_model();
   ChunkHasher hasher = ChunkHasher::create({.chunk_tokens = 256, .hash_partial_chunk = true}).value();
-  std::optional<PromptCache> prefill_cache;
-  std::optional<PromptCache> decode_cache;
   std::optional<PromptProvider> provider;
+  std::optional<PromptCache> decode_cache;
   std::unique_ptr<TransferEngine> prefill;
   std::unique_ptr<TransferEngine> decode;
   uint16_t port = 0;

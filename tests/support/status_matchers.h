@@ -59,9 +59,9 @@ MATCHER_P2(StatusIs, code, message_matcher,
                ::testing::DescribeMatcher<std::string>(message_matcher, negation)) {
   const Status status = detail::status_of(arg);
   *result_listener << "which is " << status.to_string_with_location();
-  return status.code() == code && ::testing::ExplainMatchResult(
-                                      message_matcher, std::string(status.message()),
-                                      result_listener);
+  return status.code() == code &&
+         ::testing::ExplainMatchResult(message_matcher, std::string(status.message()),
+                                       result_listener);
 }
 
 }  // namespace kvferry

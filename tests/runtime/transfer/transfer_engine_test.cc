@@ -28,7 +28,7 @@ void expect_at_rest(EnginePair& pair) {
     return pair.prefill->stats().leases_active == 0 && pair.decode->stats().leases_active == 0;
   }));
   EXPECT_EQ(pair.prefill->stats().quarantined_bytes, 0U);
-  EXPECT_EQ(pair.provider->open(), 0);
+  EXPECT_EQ(pair.provider->num_open(), 0);
 }
 
 TEST(TransferEngine, MovesAPromptIntoDifferentlyFragmentedPages) {
@@ -74,10 +74,10 @@ TEST(TransferEngine, AChunkThatTheProviderLacksIsNotFoundAndTheOthersArrive) {
 TEST(TransferEngine, AFlippedByteIsFoundAndTheChunkFetchedAgain) {
   std::mutex mutex;
   std::set<std::string> corrupted;
-  EnginePair pair({.hook = [&](const ChunkRef& ref, int32_t fragment, std::span<std::byte> bytes) {
+  EnginePair pair({.hook = [&](const StagedFragment& fragment) {
     const std::lock_guard lock(mutex);
-    if (fragment == 1 && corrupted.insert(ref.key.to_string()).second) {
-      bytes[bytes.size() / 3] ^= std::byte{0x10};
+    if (fragment.index == 1 && corrupted.insert(fragment.ref.key.to_string()).second) {
+      fragment.bytes[fragment.bytes.size() / 3] ^= std::byte{0x10};
     }
   }});
   ASSERT_THAT(pair.connect(), IsOk());
@@ -95,8 +95,8 @@ TEST(TransferEngine, AFlippedByteIsFoundAndTheChunkFetchedAgain) {
 
 TEST(TransferEngine, AChunkThatNeverVerifiesEndsAsDataLossAndIsNotPublished) {
   EnginePair pair({.max_refetches = 2,
-                   .hook = [](const ChunkRef&, int32_t, std::span<std::byte> bytes) {
-                     bytes[0] ^= std::byte{1};
+                   .hook = [](const StagedFragment& fragment) {
+                     fragment.bytes[0] ^= std::byte{1};
                    }});
   ASSERT_THAT(pair.connect(), IsOk());
   const auto chunks = pair.prefill_prompt(7, 300);
@@ -168,7 +168,7 @@ TEST(TransferEngine, ThePeersEndInMidTransferEndsEveryChunkAndReturnsAllMemory) 
   std::atomic<int> fragments{0};
   std::promise<void> started;
   EnginePair pair({.blocks = 4096,
-                   .hook = [&](const ChunkRef&, int32_t, std::span<std::byte>) {
+                   .hook = [&](const StagedFragment&) {
                      if (++fragments == 20) started.set_value();
                    }});
   ASSERT_THAT(pair.connect(), IsOk());
@@ -185,7 +185,7 @@ TEST(TransferEngine, ThePeersEndInMidTransferEndsEveryChunkAndReturnsAllMemory) 
   killer.join();
   EXPECT_EQ(lost.get_future().get(), "prefill");
   EXPECT_EQ(pair.decode->stats().leases_active, 0U);
-  EXPECT_EQ(pair.provider->open(), 0);
+  EXPECT_EQ(pair.provider->num_open(), 0);
   for (size_t i = 0; i < ends.size(); ++i) {
     if (ends[i].is_ok()) {
       pair.expect_content(opened[i]);
@@ -216,7 +216,7 @@ TEST(TransferEngine, ItsOwnEndInMidTransferEndsEveryChunkAsCancelled) {
   EXPECT_EQ(ended.load(), opened.size());
   EXPECT_GT(cancelled.load(), 0U);
   EXPECT_TRUE(eventually([&] { return pair.prefill->stats().leases_active == 0; }));
-  EXPECT_EQ(pair.provider->open(), 0);
+  EXPECT_EQ(pair.provider->num_open(), 0);
 }
 
 TEST(TransferEngine, OptionsThatCannotWorkAreNamed) {

@@ -1,0 +1,134 @@
+#include "tools/demo/decode_worker.h"
+
+#include <chrono>
+#include <future>
+
+#include "workload/kv_content.h"
+
+namespace kvferry {
+namespace {
+
+using SteadyTime = std::chrono::steady_clock;
+
+constexpr uint64_t kCacheSeedOffset = 2;
+constexpr const char* kPrefill = "prefill";
+
+double seconds_since(SteadyTime::time_point start) {
+  return std::chrono::duration<double>(SteadyTime::now() - start).count();
+}
+
+}  // namespace
+
+Result<std::unique_ptr<DecodeWorker>> DecodeWorker::create(const WorkerSetup& setup) {
+  KVFERRY_ASSIGN_OR_RETURN(WorkerBase base,
+                           WorkerBase::create(setup, setup.seed + kCacheSeedOffset));
+  std::unique_ptr<DecodeWorker> worker(new DecodeWorker(std::move(base)));
+  KVFERRY_ASSIGN_OR_RETURN(
+      TransferEngineOptions options,
+      worker->base_.engine_options(1, static_cast<size_t>(setup.pool_chunks)));
+  KVFERRY_ASSIGN_OR_RETURN(worker->engine_, TransferEngine::create(std::move(options)));
+  return worker;
+}
+
+Result<nlohmann::json> DecodeWorker::connect(int64_t prefill_port) {
+  KVFERRY_ASSIGN_OR_RETURN(
+      [[maybe_unused]] const std::string peer,
+      engine_->connect("127.0.0.1", static_cast<uint16_t>(prefill_port)));
+  return nlohmann::json{{"path", engine_->peers().front().second}};
+}
+
+DecodeWorker::Fetched DecodeWorker::fetch_missing(std::vector<PromptChunk>& prompt) {
+  std::vector<FetchItem> items;
+  Fetched fetched;
+  for (const PromptChunk& chunk : prompt) {
+    if (chunk.is_held) continue;
+    fetched.bytes += chunk.ref.num_tokens() * base_.model().token_bytes();
+    items.push_back({chunk.ref, {&cache_.cache().layout(), chunk.slots}});
+  }
+  fetched.ends.assign(items.size(), Status());
+  std::promise<void> done;
+  const auto start = SteadyTime::now();
+  engine_->fetch(kPrefill, std::move(items),
+                 {.on_chunk = [&fetched](size_t item,
+                                         const Status& status) { fetched.ends[item] = status; },
+                  .on_done = [&done] { done.set_value(); }});
+  done.get_future().wait();
+  fetched.seconds = seconds_since(start);
+  return fetched;
+}
+
+Result<nlohmann::json> DecodeWorker::fetch(const PromptCommand& command) {
+  const auto start = SteadyTime::now();
+  const std::vector<ChunkRef> chunks = base_.chunks_of(command);
+  KVFERRY_ASSIGN_OR_RETURN(std::vector<PromptChunk> prompt, cache_.open_prompt(chunks));
+  const double lookup_seconds = seconds_since(start);
+
+  int64_t tokens = 0;
+  int64_t tokens_held = 0;
+  int64_t moved_again = 0;
+  for (const PromptChunk& chunk : prompt) {
+    tokens += chunk.ref.num_tokens();
+    if (chunk.is_held) {
+      tokens_held += chunk.ref.num_tokens();
+    } else {
+      moved_again += cache_.was_evicted(chunk.ref.key) ? 1 : 0;
+      // Stale bytes must not pass for fetched ones.
+      KVFERRY_RETURN_IF_ERROR(poison_slots(cache_.cache().layout(), chunk.slots));
+    }
+  }
+  const Fetched fetched = fetch_missing(prompt);
+
+  nlohmann::json errors = nlohmann::json::array();
+  size_t item = 0;
+  int64_t moved = 0;
+  for (PromptChunk& chunk : prompt) {
+    if (chunk.is_held) continue;
+    const Status& end = fetched.ends[item++];
+    if (end.is_ok()) {
+      KVFERRY_RETURN_IF_ERROR(cache_.publish(chunk));
+      ++moved;
+    } else {
+      errors.push_back(end.to_string());
+    }
+  }
+  KVFERRY_ASSIGN_OR_RETURN(const int64_t verified, verify(prompt, errors));
+  KVFERRY_RETURN_IF_ERROR(cache_.close_prompt(prompt));
+  const auto num_chunks = static_cast<int64_t>(prompt.size());
+  return nlohmann::json{{"tokens", tokens},
+                        {"tokens_held", tokens_held},
+                        {"chunks", num_chunks},
+                        {"chunks_moved", moved},
+                        {"chunks_moved_again", moved_again},
+                        {"chunks_reused", num_chunks - static_cast<int64_t>(fetched.ends.size())},
+                        {"chunks_verified", verified},
+                        {"bytes", fetched.bytes},
+                        {"transfer_seconds", fetched.seconds},
+                        {"request_seconds", lookup_seconds + fetched.seconds},
+                        {"errors", errors}};
+}
+
+Result<int64_t> DecodeWorker::verify(const std::vector<PromptChunk>& prompt,
+                                     nlohmann::json& errors) const {
+  int64_t verified = 0;
+  for (const PromptChunk& chunk : prompt) {
+    if (!chunk.is_held) continue;
+    KVFERRY_ASSIGN_OR_RETURN(
+        const auto mismatch,
+        verify_chunk(cache_.cache().layout(), chunk.slots, chunk.ref.key.chunk_hash));
+    if (mismatch) {
+      errors.push_back("wrong bytes in chunk " + chunk.ref.key.to_string() + ": " +
+                       mismatch->to_string());
+    } else {
+      ++verified;
+    }
+  }
+  return verified;
+}
+
+Result<nlohmann::json> DecodeWorker::stats() {
+  nlohmann::json stats = stats_json(engine_->stats());
+  stats["chunks_evicted"] = cache_.evictions();
+  return stats;
+}
+
+}  // namespace kvferry

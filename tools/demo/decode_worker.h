@@ -1,0 +1,44 @@
+#pragma once
+
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <vector>
+
+#include "tools/demo/worker_setup.h"
+
+namespace kvferry {
+
+/// The side that needs a prompt's KV in its pages: looks up what it holds, fetches the rest, and
+/// checks every byte against the oracle. Each command answers with a JSON object.
+///
+/// Threads: caller serialises.
+class DecodeWorker {
+ public:
+  static Result<std::unique_ptr<DecodeWorker>> create(const WorkerSetup& setup);
+
+  /// {"path": how the prefill side is reached}
+  Result<nlohmann::json> connect(int64_t prefill_port);
+  /// Brings a prompt into the pages and verifies it.
+  Result<nlohmann::json> fetch(const PromptCommand& prompt);
+  Result<nlohmann::json> stats();
+
+ private:
+  struct Fetched {
+    int64_t bytes = 0;
+    double seconds = 0;
+    std::vector<Status> ends;
+  };
+
+  explicit DecodeWorker(WorkerBase base) : base_(std::move(base)), cache_(base_.take_cache()) {}
+
+  Fetched fetch_missing(std::vector<PromptChunk>& prompt);
+  /// Chunks whose pages hold what the oracle says; the others are logged.
+  Result<int64_t> verify(const std::vector<PromptChunk>& prompt, nlohmann::json& errors) const;
+
+  WorkerBase base_;
+  PromptCache cache_;
+  std::unique_ptr<TransferEngine> engine_;
+};
+
+}  // namespace kvferry

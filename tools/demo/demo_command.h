@@ -1,0 +1,11 @@
+#pragma once
+
+#include "tools/demo/demo_options.h"
+
+namespace kvferry {
+
+/// Runs `kvferry demo` and prints its report. Exit codes: 0 all verified; 1 not, or a worker died;
+/// 2 a flag or file is wrong, nothing was started.
+int run_demo(const DemoFlags& flags);
+
+}  // namespace kvferry

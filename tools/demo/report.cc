@@ -1,0 +1,143 @@
+#include "tools/demo/report.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <fstream>
+
+#include "kvferry/version.h"
+
+namespace kvferry {
+namespace {
+
+template <typename... Args>
+std::string format(const char* pattern, Args... args) {
+  std::array<char, 512> buffer{};
+  const int length = std::snprintf(buffer.data(), buffer.size(), pattern, args...);
+  return std::string(buffer.data(), std::min(buffer.size() - 1, static_cast<size_t>(length)));
+}
+
+std::string bytes_text(double bytes) {
+  if (bytes >= 1e9) return format("%.2f GB", bytes / 1e9);
+  return format("%.1f MB", bytes / 1e6);
+}
+
+std::string stage_line(const char* name, const StageRate& rate, const char* ceiling) {
+  if (rate.ceiling_gbps <= 0) return format("  %-12s %6.2f GB/s\n", name, rate.gbps);
+  return format("  %-12s %6.2f GB/s   %4.2f of %5.2f  (%s)\n", name, rate.gbps,
+                rate.gbps / rate.ceiling_gbps, rate.ceiling_gbps, ceiling);
+}
+
+std::string cpu_name() {
+  std::ifstream file("/proc/cpuinfo");
+  std::string line;
+  while (std::getline(file, line)) {
+    if (line.rfind("model name", 0) == 0) return line.substr(line.find(':') + 2);
+  }
+  return "unknown";
+}
+
+}  // namespace
+
+double DemoReport::request_percentile_ms(double percentile) const {
+  if (request_ms.empty()) return 0;
+  std::vector<double> sorted = request_ms;
+  std::sort(sorted.begin(), sorted.end());
+  const auto rank = static_cast<size_t>(percentile / 100 * static_cast<double>(sorted.size() - 1));
+  return sorted[rank];
+}
+
+bool DemoReport::is_clean() const {
+  return errors.empty() && chunks == chunks_moved + chunks_reused && chunks == chunks_verified &&
+         corrupted_keys_found && chunks_mismatched == chunks_corrupted && leases_leaked == 0;
+}
+
+nlohmann::json report_json(const DemoPlan& plan, const DemoReport& report) {
+  return {
+      {"version", KVFERRY_VERSION_STRING},
+      {"cpu", cpu_name()},
+      {"model", plan.model.name},
+      {"workload", plan.workload_name},
+      {"transport", plan.transport},
+      {"path", report.path},
+      {"memory_bound_bytes", plan.memory_bytes},
+      {"verified", report.is_clean()},
+      {"requests", report.requests},
+      {"requests_cut", report.requests_cut},
+      {"tokens", report.tokens},
+      {"prefix_hit_rate", report.tokens == 0 ? 0.0
+                                             : static_cast<double>(report.tokens_held) /
+                                                   static_cast<double>(report.tokens)},
+      {"chunks", report.chunks},
+      {"chunks_moved", report.chunks_moved},
+      {"chunks_moved_again", report.chunks_moved_again},
+      {"chunks_reused", report.chunks_reused},
+      {"chunks_evicted", report.chunks_evicted},
+      {"bytes_moved", report.bytes_moved},
+      {"chunks_verified", report.chunks_verified},
+      {"chunks_corrupted", report.chunks_corrupted},
+      {"chunks_mismatched", report.chunks_mismatched},
+      {"chunks_refetched", report.chunks_refetched},
+      {"leases_leaked", report.leases_leaked},
+      {"quarantined_bytes", report.quarantined_bytes},
+      {"gather_gbps", report.gather.gbps},
+      {"gather_ceiling_gbps", report.gather.ceiling_gbps},
+      {"scatter_gbps", report.scatter.gbps},
+      {"scatter_ceiling_gbps", report.scatter.ceiling_gbps},
+      {"copy_ceiling_gbps", std::max(report.gather.ceiling_gbps, report.scatter.ceiling_gbps)},
+      {"wire_gbps", report.wire.gbps},
+      {"wire_ceiling_gbps", report.wire.ceiling_gbps},
+      {"end_to_end_gbps", report.pipeline.gbps},
+      {"pipeline_ceiling_gbps", report.pipeline.ceiling_gbps},
+      {"p50_ms", report.request_percentile_ms(50)},
+      {"p99_ms", report.request_percentile_ms(99)},
+      {"rss_peak_bytes", {{"prefill", report.prefill_rss_peak_bytes},
+                          {"decode", report.decode_rss_peak_bytes}}},
+      {"errors", report.errors},
+  };
+}
+
+std::string report_table(const DemoPlan& plan, const DemoReport& report) {
+  const double hit_rate = report.tokens == 0 ? 0
+                                             : 100.0 * static_cast<double>(report.tokens_held) /
+                                                   static_cast<double>(report.tokens);
+  std::string out = "\n";
+  out += format("  model        %s, %s, over %s\n", std::string(plan.model.name).c_str(),
+                plan.workload_name.c_str(), report.path.c_str());
+  out += format("  requests     %lld, %lld cut to fit; %lld tokens, %.1f%% of them held already\n",
+                static_cast<long long>(report.requests),
+                static_cast<long long>(report.requests_cut),
+                static_cast<long long>(report.tokens), hit_rate);
+  out += format("  chunks       %lld moved (%lld of them again after eviction), %lld reused, "
+                "%lld evicted\n",
+                static_cast<long long>(report.chunks_moved),
+                static_cast<long long>(report.chunks_moved_again),
+                static_cast<long long>(report.chunks_reused),
+                static_cast<long long>(report.chunks_evicted));
+  out += format("  verified     %lld of %lld chunks byte for byte\n",
+                static_cast<long long>(report.chunks_verified),
+                static_cast<long long>(report.chunks));
+  if (plan.corrupt_one_in > 0) {
+    out += format("  faults       %lld chunks corrupted on purpose, %lld found, %lld fetched again\n",
+                  static_cast<long long>(report.chunks_corrupted),
+                  static_cast<long long>(report.chunks_mismatched),
+                  static_cast<long long>(report.chunks_refetched));
+  }
+  out += format("  moved        %s in %.2f s; a request took %.2f ms (p50), %.2f ms (p99)\n",
+                bytes_text(static_cast<double>(report.bytes_moved)).c_str(),
+                report.transfer_seconds, report.request_percentile_ms(50),
+                report.request_percentile_ms(99));
+  out += format("  memory       prefill %s, decode %s at most; bound %s each\n",
+                bytes_text(static_cast<double>(report.prefill_rss_peak_bytes)).c_str(),
+                bytes_text(static_cast<double>(report.decode_rss_peak_bytes)).c_str(),
+                bytes_text(static_cast<double>(plan.memory_bytes)).c_str());
+  out += "\n  stage           ours        ratio to its ceiling\n";
+  out += stage_line("gather", report.gather, "contiguous copy");
+  out += stage_line("wire", report.wire, "bare UCX");
+  out += stage_line("scatter", report.scatter, "contiguous copy");
+  out += stage_line("end to end", report.pipeline, "bare gather, pull and scatter");
+  for (const std::string& error : report.errors) out += "  error: " + error + "\n";
+  return out;
+}
+
+}  // namespace kvferry

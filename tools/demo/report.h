@@ -1,0 +1,58 @@
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "tools/demo/demo_options.h"
+
+namespace kvferry {
+
+/// A rate of ours beside what bounds it, measured in the same run. GB/s, decimal.
+struct StageRate {
+  double gbps = 0;
+  double ceiling_gbps = 0;
+};
+
+/// What a run of the demo found.
+struct DemoReport {
+  std::string path;  ///< how the workers reach one another
+
+  int64_t requests = 0;
+  int64_t requests_cut = 0;
+  int64_t tokens = 0;
+  int64_t tokens_held = 0;  ///< found by lookup, not moved
+  int64_t chunks = 0;
+  int64_t chunks_moved = 0;
+  int64_t chunks_moved_again = 0;  ///< of those moved: had been held once and evicted
+  int64_t chunks_reused = 0;
+  int64_t chunks_verified = 0;
+  int64_t chunks_evicted = 0;
+  int64_t chunks_corrupted = 0;
+  int64_t chunks_mismatched = 0;
+  int64_t chunks_refetched = 0;
+  bool corrupted_keys_found = true;  ///< the mismatched chunks are those corrupted
+  int64_t bytes_moved = 0;
+  double transfer_seconds = 0;
+  int64_t leases_leaked = 0;
+  int64_t quarantined_bytes = 0;
+  int64_t prefill_rss_peak_bytes = 0;
+  int64_t decode_rss_peak_bytes = 0;
+  std::vector<double> request_ms;
+  std::vector<std::string> errors;
+
+  StageRate gather;
+  StageRate wire;
+  StageRate scatter;
+  StageRate pipeline;  ///< end to end, beside the bare pipeline
+
+  double request_percentile_ms(double percentile) const;
+  /// Every chunk of every request moved or reused, and verified; every fault found; nothing leaked.
+  bool is_clean() const;
+};
+
+nlohmann::json report_json(const DemoPlan& plan, const DemoReport& report);
+std::string report_table(const DemoPlan& plan, const DemoReport& report);
+
+}  // namespace kvferry

@@ -1,0 +1,193 @@
+#include "tools/demo/supervisor.h"
+
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <set>
+
+#include "kvferry/chunk_layout.h"
+#include "runtime/control/peer_probe.h"
+
+namespace kvferry {
+namespace {
+
+constexpr size_t kMaxErrors = 20;
+
+/// One line that is rewritten on a terminal, and now and then a new one elsewhere.
+class Progress {
+ public:
+  explicit Progress(size_t total)
+      : total_(total), is_terminal_(::isatty(STDERR_FILENO) == 1) {}
+  ~Progress() {
+    if (is_terminal_ && shown_) std::fprintf(stderr, "\r\033[K");
+  }
+
+  void show(const DemoReport& report, size_t done) {
+    if (!is_terminal_ && done * 10 / total_ == (done - 1) * 10 / total_) return;
+    shown_ = true;
+    std::fprintf(stderr,
+                 "%s  request %zu of %zu: %lld chunks moved, %lld reused, %lld verified, %.2f GB/s%s",
+                 is_terminal_ ? "\r\033[K" : "", done, total_,
+                 static_cast<long long>(report.chunks_moved),
+                 static_cast<long long>(report.chunks_reused),
+                 static_cast<long long>(report.chunks_verified),
+                 report.transfer_seconds > 0
+                     ? static_cast<double>(report.bytes_moved) / 1e9 / report.transfer_seconds
+                     : 0.0,
+                 is_terminal_ ? "" : "\n");
+    std::fflush(stderr);
+  }
+
+ private:
+  const size_t total_;
+  const bool is_terminal_;
+  bool shown_ = false;
+};
+
+}  // namespace
+
+Result<DemoReport> Supervisor::run() {
+  DemoReport report;
+  KVFERRY_RETURN_IF_ERROR(start_workers());
+  KVFERRY_ASSIGN_OR_RETURN(const nlohmann::json listening, call(*prefill_, {{"do", "listen"}}));
+  KVFERRY_ASSIGN_OR_RETURN(
+      const nlohmann::json connected,
+      call(*decode_, {{"do", "connect"}, {"port", listening.at("port")}}));
+  report.path = connected.at("path").get<std::string>();
+  KVFERRY_RETURN_IF_ERROR(replay(report));
+  KVFERRY_RETURN_IF_ERROR(collect(report));
+  return report;
+}
+
+Status Supervisor::start_workers() {
+  WorkerSetup setup;
+  setup.model = plan_.model.name;
+  setup.transport = plan_.transport;
+  setup.token = std::to_string(random_u64());
+  setup.num_blocks = plan_.num_blocks;
+  setup.pool_chunks = plan_.pool_chunks;
+  setup.chunk_bytes = plan_.chunk_bytes;
+  setup.corrupt_one_in = plan_.corrupt_one_in;
+  setup.seed = plan_.seed;
+  setup.verbose = plan_.verbose;
+  KVFERRY_ASSIGN_OR_RETURN(prefill_, WorkerProcess::start("prefill"));
+  KVFERRY_ASSIGN_OR_RETURN(decode_, WorkerProcess::start("decode"));
+  std::printf("kvferry demo: supervisor pid %d, prefill pid %d, decode pid %d\n", ::getpid(),
+              prefill_->pid(), decode_->pid());
+  std::fflush(stdout);
+  // Both allocate at the same time: that is most of their start.
+  for (WorkerProcess* worker : {prefill_.get(), decode_.get()}) {
+    setup.role = worker->role();
+    KVFERRY_RETURN_IF_ERROR(send(*worker, setup));
+  }
+  for (WorkerProcess* worker : {prefill_.get(), decode_.get()}) {
+    KVFERRY_ASSIGN_OR_RETURN([[maybe_unused]] const nlohmann::json ready, wait_for(*worker));
+  }
+  return {};
+}
+
+Status Supervisor::replay(DemoReport& report) {
+  Progress progress(plan_.requests.size());
+  for (const TraceRequest& request : plan_.requests) {
+    KVFERRY_RETURN_IF_ERROR(replay_one(request, report));
+    progress.show(report, static_cast<size_t>(report.requests));
+  }
+  return {};
+}
+
+Status Supervisor::replay_one(const TraceRequest& request, DemoReport& report) {
+  const int64_t fits = plan_.num_blocks * plan_.model.block_tokens / kDefaultChunkTokens *
+                       kDefaultChunkTokens;
+  const int64_t limit = plan_.max_tokens > 0 ? std::min(fits, plan_.max_tokens) : fits;
+  PromptCommand prompt{request.hash_ids, request.input_length,
+                       std::min(limit, request.input_length)};
+  report.requests_cut += prompt.max_tokens < request.input_length ? 1 : 0;
+  nlohmann::json compute = prompt;
+  compute["do"] = "compute";
+  KVFERRY_ASSIGN_OR_RETURN([[maybe_unused]] const nlohmann::json computed,
+                           call(*prefill_, compute));
+  nlohmann::json fetch = prompt;
+  fetch["do"] = "fetch";
+  KVFERRY_ASSIGN_OR_RETURN(const nlohmann::json fetched, call(*decode_, fetch));
+  ++report.requests;
+  report.tokens += fetched.at("tokens").get<int64_t>();
+  report.tokens_held += fetched.at("tokens_held").get<int64_t>();
+  report.chunks += fetched.at("chunks").get<int64_t>();
+  report.chunks_moved += fetched.at("chunks_moved").get<int64_t>();
+  report.chunks_moved_again += fetched.at("chunks_moved_again").get<int64_t>();
+  report.chunks_reused += fetched.at("chunks_reused").get<int64_t>();
+  report.chunks_verified += fetched.at("chunks_verified").get<int64_t>();
+  report.bytes_moved += fetched.at("bytes").get<int64_t>();
+  report.transfer_seconds += fetched.at("transfer_seconds").get<double>();
+  report.request_ms.push_back(fetched.at("request_seconds").get<double>() * 1e3);
+  for (const auto& error : fetched.at("errors")) {
+    if (report.errors.size() < kMaxErrors) report.errors.push_back(error.get<std::string>());
+  }
+  return {};
+}
+
+Status Supervisor::collect(DemoReport& report) {
+  KVFERRY_ASSIGN_OR_RETURN(const nlohmann::json decode, call(*decode_, {{"do", "stats"}}));
+  KVFERRY_ASSIGN_OR_RETURN(const nlohmann::json prefill, call(*prefill_, {{"do", "stats"}}));
+  report.chunks_evicted = decode.at("chunks_evicted").get<int64_t>();
+  report.chunks_mismatched = decode.at("chunks_mismatched").get<int64_t>();
+  report.chunks_refetched = decode.at("chunks_refetched").get<int64_t>();
+  const auto corrupted = prefill.at("corrupted_keys").get<std::set<std::string>>();
+  const auto mismatched = decode.at("mismatched_keys").get<std::set<std::string>>();
+  report.chunks_corrupted = static_cast<int64_t>(corrupted.size());
+  report.corrupted_keys_found = corrupted == mismatched;
+  for (const nlohmann::json* side : {&decode, &prefill}) {
+    report.leases_leaked += side->at("leases_active").get<int64_t>();
+    report.quarantined_bytes += side->at("quarantined_bytes").get<int64_t>();
+  }
+  report.prefill_rss_peak_bytes = prefill.at("rss_peak_bytes").get<int64_t>();
+  report.decode_rss_peak_bytes = decode.at("rss_peak_bytes").get<int64_t>();
+  if (report.transfer_seconds > 0) {
+    report.pipeline.gbps = static_cast<double>(report.bytes_moved) / 1e9 / report.transfer_seconds;
+  }
+  return {};
+}
+
+Result<nlohmann::json> Supervisor::call(WorkerProcess& worker, nlohmann::json message) {
+  KVFERRY_RETURN_IF_ERROR(send(worker, message));
+  return wait_for(worker);
+}
+
+Status Supervisor::send(WorkerProcess& worker, const nlohmann::json& message) {
+  if (worker.channel().send(message).is_ok()) return {};
+  return Status(StatusCode::kUnavailable, worker.describe_end());
+}
+
+Status Supervisor::check_alive(WorkerProcess& worker) {
+  pollfd poll_fd{worker.channel().fd(), POLLIN, 0};
+  if (::poll(&poll_fd, 1, 0) == 1 && (poll_fd.revents & (POLLHUP | POLLERR)) != 0) {
+    return Status(StatusCode::kUnavailable, worker.describe_end());
+  }
+  return {};
+}
+
+Result<nlohmann::json> Supervisor::wait_for(WorkerProcess& worker) {
+  WorkerProcess& other = &worker == prefill_.get() ? *decode_ : *prefill_;
+  for (;;) {
+    // A dead worker explains the error that the other one may report, so it is asked first.
+    KVFERRY_RETURN_IF_ERROR(check_alive(other));
+    KVFERRY_RETURN_IF_ERROR(check_alive(worker));
+    auto message = worker.channel().try_receive();
+    if (!message) return tl::unexpected(Status(StatusCode::kUnavailable, worker.describe_end()));
+    if (message->has_value()) {
+      const nlohmann::json& reply = **message;
+      if (reply.contains("ok")) return reply.at("ok");
+      KVFERRY_RETURN_IF_ERROR(check_alive(other));
+      return make_error(StatusCode::kInternal,
+                        worker.role() + " worker: " + reply.value("error", "no reason given"));
+    }
+    std::array<pollfd, 2> poll_fds = {pollfd{worker.channel().fd(), POLLIN, 0},
+                                      pollfd{other.channel().fd(), POLLRDHUP, 0}};
+    ::poll(poll_fds.data(), poll_fds.size(), -1);
+  }
+}
+
+}  // namespace kvferry

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "kvferry/status.h"
+#include "tools/demo/demo_options.h"
+#include "tools/demo/report.h"
+#include "tools/demo/worker_process.h"
+
+namespace kvferry {
+
+/// Starts both workers, drives them through the requests, and notices when one of them dies.
+class Supervisor {
+ public:
+  explicit Supervisor(const DemoPlan& plan) : plan_(plan) {}
+
+  /// Errors: kUnavailable when a worker died; whatever a worker reports.
+  Result<DemoReport> run();
+
+ private:
+  Status start_workers();
+  Status replay(DemoReport& report);
+  Status replay_one(const TraceRequest& request, DemoReport& report);
+  Status collect(DemoReport& report);
+
+  /// Sends a command and waits for its answer, with an eye on both workers.
+  Result<nlohmann::json> call(WorkerProcess& worker, nlohmann::json message);
+  Status send(WorkerProcess& worker, const nlohmann::json& message);
+  Result<nlohmann::json> wait_for(WorkerProcess& worker);
+  Status check_alive(WorkerProcess& worker);
+
+  const DemoPlan& plan_;
+  std::unique_ptr<WorkerProcess> prefill_;
+  std::unique_ptr<WorkerProcess> decode_;
+};
+
+}  // namespace kvferry

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "kvferry/status.h"
+#include "tools/demo/worker_channel.h"
+#include "tools/demo/worker_setup.h"
+
+namespace kvferry {
+
+/// A worker of the demo as its supervisor sees it: a process and a channel to it. The destructor
+/// ends the process.
+class WorkerProcess {
+ public:
+  /// Starts this program again as a worker. Errors: kResourceExhausted, kInternal with the errno.
+  static Result<std::unique_ptr<WorkerProcess>> start(const std::string& role);
+  ~WorkerProcess();
+  WorkerProcess(const WorkerProcess&) = delete;
+  WorkerProcess& operator=(const WorkerProcess&) = delete;
+
+  const std::string& role() const { return role_; }
+  pid_t pid() const { return pid_; }
+  WorkerChannel& channel() { return channel_; }
+
+  /// "the decode worker (pid 7) was killed by signal 9 (Killed)", once it has ended. Waits a moment
+  /// for a process that has closed its channel and is about to end.
+  std::string describe_end();
+
+ private:
+  WorkerProcess(std::string role, pid_t pid, UniqueFd socket)
+      : role_(std::move(role)), pid_(pid), channel_(std::move(socket)) {}
+
+  const std::string role_;
+  pid_t pid_;
+  bool reaped_ = false;
+  int wait_status_ = 0;
+  WorkerChannel channel_;
+};
+
+}  // namespace kvferry

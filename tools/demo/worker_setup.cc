@@ -1,0 +1,68 @@
+#include "tools/demo/worker_setup.h"
+
+#include <sys/resource.h>
+
+#include <utility>
+
+#include "kvferry/chunk_layout.h"
+#include "kvferry/make_transport.h"
+#include "runtime/spdlog_logger.h"
+
+namespace kvferry {
+
+Result<WorkerBase> WorkerBase::create(const WorkerSetup& setup, uint64_t cache_seed) {
+  KVFERRY_ASSIGN_OR_RETURN(const ModelShape model, find_model(setup.model));
+  KVFERRY_ASSIGN_OR_RETURN(
+      ChunkHasher hasher,
+      ChunkHasher::create({.chunk_tokens = kDefaultChunkTokens, .hash_partial_chunk = true}));
+  KVFERRY_ASSIGN_OR_RETURN(
+      PagedKVCache cache,
+      PagedKVCache::create(model, model.preset, setup.num_blocks, cache_seed));
+  return WorkerBase(setup, model, std::move(hasher), PromptCache(std::move(cache)));
+}
+
+WorkerBase::WorkerBase(WorkerSetup setup, ModelShape model, ChunkHasher hasher, PromptCache cache)
+    : setup_(std::move(setup)),
+      model_(model),
+      hasher_(std::move(hasher)),
+      cache_(std::move(cache)),
+      logger_(make_stderr_logger(setup_.role,
+                                 setup_.verbose ? LogLevel::kInfo : LogLevel::kError)) {}
+
+Result<TransferEngineOptions> WorkerBase::engine_options(size_t staging_chunks,
+                                                         size_t landing_chunks) const {
+  TransferEngineOptions options;
+  options.name = setup_.role;
+  options.token = setup_.token;
+  options.chunk_bytes = static_cast<size_t>(setup_.chunk_bytes);
+  options.staging_chunks = staging_chunks;
+  options.landing_chunks = landing_chunks;
+  options.logger = logger_.get();
+  KVFERRY_ASSIGN_OR_RETURN(options.transport, make_transport(setup_.transport));
+  return options;
+}
+
+std::vector<ChunkRef> WorkerBase::chunks_of(const PromptCommand& prompt) const {
+  TraceRequest request;
+  request.input_length = prompt.input_length;
+  request.hash_ids = prompt.hash_ids;
+  return chunks_of_prompt(model_, hasher_, expand_tokens(request, prompt.max_tokens));
+}
+
+nlohmann::json stats_json(const TransferStats& stats) {
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  return {
+      {"chunks_sent", stats.chunks_sent},
+      {"chunks_received", stats.chunks_received},
+      {"chunks_mismatched", stats.chunks_mismatched},
+      {"chunks_refetched", stats.chunks_refetched},
+      {"bytes_received", stats.bytes_received},
+      {"leases_active", stats.leases_active},
+      {"quarantined_bytes", stats.quarantined_bytes},
+      {"mismatched_keys", stats.mismatched_keys},
+      {"rss_peak_bytes", int64_t{usage.ru_maxrss} * 1024},
+  };
+}
+
+}  // namespace kvferry
