@@ -198,6 +198,7 @@ Status callbacks_may_close(TransportContractFixture& fixture) {
     const auto is_quiet = [&] { return pair->num_quiet(Side::kLeft) > 0; };
     KVFERRY_RETURN_IF_ERROR(expect(pair->wait_for(is_quiet, std::chrono::seconds(20)),
                                    "close() from a callback never became quiet"));
+    KVFERRY_RETURN_IF_ERROR(pair->wait_sent(from(Side::kLeft, offers)));  // some are late
     KVFERRY_RETURN_IF_ERROR(expect_ended(*pair, Side::kLeft, offers));
   }
   return {};

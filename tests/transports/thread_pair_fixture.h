@@ -5,7 +5,8 @@
 #include <array>
 #include <iostream>
 #include <memory>
-#include <string>
+#include <ostream>
+#include <utility>
 
 #include "conformance/transport_contract.h"
 #include "runtime/steady_clock.h"
@@ -34,6 +35,11 @@ class ThreadPairFixture final : public TransportContractFixture {
   const PeerClass peer_class_;
   std::array<std::unique_ptr<ThreadExecutor>, 2> executors_;
 };
+
+// How GoogleTest prints a case.
+inline void PrintTo(const TransportContractCase& contract_case, std::ostream* out) {
+  *out << contract_case.name;
+}
 
 inline void run_contract_case(const TransportContractCase& contract_case,
                               std::unique_ptr<Transport> transport, PeerClass peer_class) {
