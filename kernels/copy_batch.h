@@ -10,11 +10,6 @@
 
 namespace kvferry {
 
-enum class CopyDirection : uint8_t {
-  kGather,   ///< pages -> chunk
-  kScatter,  ///< chunk -> pages
-};
-
 /// Some tiles of a paged copy, as independent items for a CopyLoop.
 ///
 /// Contiguous pieces become items of at most 4 KiB, so that a loop over four neighbouring items

@@ -39,7 +39,7 @@ struct alignas(kXxh3StripeBytes) StripeKeys {
 constexpr Key make_key(size_t offset) {
   Key key = {};
   for (size_t i = 0; i < key.size(); ++i) {
-    key[i] = xxh3_key(kXxh3SecretWords.data(), offset + 8 * i);
+    key[i] = xxh3_key(kXxh3Tables.secret, offset + 8 * i);
   }
   return key;
 }
@@ -229,7 +229,7 @@ KVFERRY_SIMD_INLINE uint64_t merge(typename V::Stripe accumulators, size_t block
   V::store(result.words.data(), accumulators);
   uint64_t merged = 0;
   for (size_t pair = 0; pair < 4; ++pair) {
-    merged += xxh3_merge_pair(kXxh3SecretWords.data(), pair, result.words[2 * pair],
+    merged += xxh3_merge_pair(kXxh3Tables.secret, pair, result.words[2 * pair],
                               result.words[2 * pair + 1]);
   }
   return xxh3_finish(merged, blocks * kXxh3BlockBytes);
@@ -240,7 +240,7 @@ KVFERRY_SIMD_INLINE uint64_t merge(typename V::Stripe accumulators, size_t block
 template <class V, size_t kCount>
 KVFERRY_SIMD_INLINE void fold_equal(const BlockSum* sums, size_t blocks, uint64_t* digests) {
   typename V::Stripe accumulators[kCount];
-  for (size_t j = 0; j < kCount; ++j) accumulators[j] = V::load(kXxh3Init.data());
+  for (size_t j = 0; j < kCount; ++j) accumulators[j] = V::load(kXxh3Tables.init);
   for (size_t i = 0; i < blocks; ++i) {
     for (size_t j = 0; j < kCount; ++j) {
       V::add(&accumulators[j], V::load(sums[j * blocks + i].words.data()));

@@ -10,6 +10,11 @@
 
 namespace kvferry {
 
+enum class CopyDirection : uint8_t {
+  kGather,   ///< pages -> chunk
+  kScatter,  ///< chunk -> pages
+};
+
 /// One plane of a paged copy as loops see it: the engine's pages and the plane's rows in a chunk.
 /// Host and kernels share this arithmetic; every product is 64-bit.
 struct PagedCopyPlane {

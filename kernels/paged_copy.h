@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "cuda/host/cpu_features.h"
 #include "kernels/kv_page_map.h"
 #include "kvferry/chunk_layout.h"
 #include "kvferry/kv_layout.h"
@@ -88,7 +89,8 @@ enum class StoreHint : uint8_t {
 
 struct HostCopyOptions {
   StoreHint store = StoreHint::kStreaming;
-  ParallelFor* parallel = nullptr;  ///< null: all on the caller's thread
+  ParallelFor* parallel = nullptr;     ///< null: all on the caller's thread
+  SimdLevel simd = best_simd_level();  ///< a weaker one for tests and measurements
 };
 
 /// Copies planes [plane_begin, plane_end) from the pages into `chunk` and writes the digests of

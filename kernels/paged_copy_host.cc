@@ -93,7 +93,7 @@ Status gather(const PagedCopy& copy, int32_t plane_begin, int32_t plane_end,
   KVFERRY_RETURN_IF_ERROR(
       check_call(copy, plane_begin, plane_end, chunk.size(), tile_digests.size()));
   run({copy, CopyDirection::kGather, chunk.data(), plane_begin, tile_digests,
-       options.store == StoreHint::kStreaming, copy_loop(best_simd_level())},
+       options.store == StoreHint::kStreaming, copy_loop(options.simd)},
       (plane_end - plane_begin) * copy.tiles_per_plane(), options.parallel);
   return Status();
 }
@@ -106,7 +106,7 @@ Status scatter(const PagedCopy& copy, int32_t plane_begin, int32_t plane_end,
   // Items carry writable chunk pointers for both directions; scatter only reads through them.
   auto* bytes = const_cast<std::byte*>(chunk.data());
   run({copy, CopyDirection::kScatter, bytes, plane_begin, tile_digests,
-       options.store == StoreHint::kStreaming, copy_loop(best_simd_level())},
+       options.store == StoreHint::kStreaming, copy_loop(options.simd)},
       (plane_end - plane_begin) * copy.tiles_per_plane(), options.parallel);
   return Status();
 }

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 
@@ -11,7 +10,7 @@ namespace kvferry {
 // XXH3-64 (seed 0, default secret) in the pieces a fused copy needs: 64-byte stripes go into eight
 // accumulators, 16 stripes make a block, blocks are scrambled. A tile is a whole number of blocks,
 // so only its last block is special: its last stripe takes another key and no scramble follows.
-// Equal to libxxhash bit for bit (tests/kernels/xxh3_stripes_test.cc).
+// Equal to libxxhash bit for bit (tests/kernels/paged_copy_test.cc).
 
 inline constexpr size_t kXxh3StripeBytes = 64;
 inline constexpr size_t kXxh3BlockStripes = 16;
@@ -29,21 +28,23 @@ inline constexpr uint64_t kXxhPrime64_3 = 0x165667B19E3779F9U;
 inline constexpr uint64_t kXxhPrime64_4 = 0x85EBCA77C2B2AE63U;
 inline constexpr uint64_t kXxhPrime64_5 = 0x27D4EB2F165667C5U;
 
-/// The default secret, as little-endian words.
-inline constexpr std::array<uint64_t, 24> kXxh3SecretWords = {
-    0xbe4ba423396cfeb8, 0x1cad21f72c81017c, 0xdb979083e96dd4de, 0x1f67b3b7a4a44072,
-    0x78e5c0cc4ee679cb, 0x2172ffcc7dd05a82, 0x8e2443f7744608b8, 0x4c263a81e69035e0,
-    0xcb00c391bb52283c, 0xa32e531b8b65d088, 0x4ef90da297486471, 0xd8acdea946ef1938,
-    0x3f349ce33f76faa8, 0x1d4f0bc7c7bbdcf9, 0x3159b4cd4be0518a, 0x647378d9c97e9fc8,
-    0xc3ebd33483acc5ea, 0xeb6313faffa081c5, 0x49daf0b751dd0d17, 0x9e68d429265516d3,
-    0xfca1477d58be162b, 0xce31d07ad1b8f88f, 0x280416958f3acb45, 0x7e404bbbcafbd7af};
+/// What XXH3 takes from tables; one object, so that a device can keep a copy of its own.
+struct Xxh3Tables {
+  uint64_t secret[24];  ///< the default secret, as little-endian words
+  uint64_t init[8];     ///< the accumulators before the first stripe
+};
 
-/// The eight accumulators before the first stripe.
-inline constexpr std::array<uint64_t, 8> kXxh3Init = {kXxhPrime32_3, kXxhPrime64_1, kXxhPrime64_2,
-                                                      kXxhPrime64_3, kXxhPrime64_4, kXxhPrime32_2,
-                                                      kXxhPrime64_5, kXxhPrime32_1};
+inline constexpr Xxh3Tables kXxh3Tables = {
+    .secret = {0xbe4ba423396cfeb8, 0x1cad21f72c81017c, 0xdb979083e96dd4de, 0x1f67b3b7a4a44072,
+               0x78e5c0cc4ee679cb, 0x2172ffcc7dd05a82, 0x8e2443f7744608b8, 0x4c263a81e69035e0,
+               0xcb00c391bb52283c, 0xa32e531b8b65d088, 0x4ef90da297486471, 0xd8acdea946ef1938,
+               0x3f349ce33f76faa8, 0x1d4f0bc7c7bbdcf9, 0x3159b4cd4be0518a, 0x647378d9c97e9fc8,
+               0xc3ebd33483acc5ea, 0xeb6313faffa081c5, 0x49daf0b751dd0d17, 0x9e68d429265516d3,
+               0xfca1477d58be162b, 0xce31d07ad1b8f88f, 0x280416958f3acb45, 0x7e404bbbcafbd7af},
+    .init = {kXxhPrime32_3, kXxhPrime64_1, kXxhPrime64_2, kXxhPrime64_3, kXxhPrime64_4,
+             kXxhPrime32_2, kXxhPrime64_5, kXxhPrime32_1}};
 
-/// The secret's 8 bytes at any byte `offset` up to 184. `words` is kXxh3SecretWords, wherever the
+/// The secret's 8 bytes at any byte `offset` up to 184. `words` is Xxh3Tables::secret, wherever the
 /// caller's device keeps it.
 KVFERRY_HD constexpr uint64_t xxh3_key(const uint64_t* words, size_t offset) {
   const size_t word = offset / 8;
