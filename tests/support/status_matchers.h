@@ -34,31 +34,22 @@ Status status_of(const Result<T>& result) {
 
 }  // namespace detail
 
-MATCHER(IsOk, negation ? "is an error" : "is ok") {
-  const Status status = detail::status_of(arg);
-  if (!status.is_ok()) *result_listener << "which is " << status.to_string_with_location();
-  return status.is_ok();
-}
+// Results and statuses print themselves (PrintTo above), so that matchers need not explain.
+
+MATCHER(IsOk, negation ? "is an error" : "is ok") { return detail::status_of(arg).is_ok(); }
 
 MATCHER_P(IsOkAndHolds, value_matcher, "is ok and holds what is expected") {
-  if (!arg) {
-    *result_listener << "which is " << arg.error().to_string_with_location();
-    return false;
-  }
-  return ::testing::ExplainMatchResult(value_matcher, *arg, result_listener);
+  return arg.has_value() && ::testing::ExplainMatchResult(value_matcher, *arg, result_listener);
 }
 
 MATCHER_P(StatusIs, code, "is " + ::testing::PrintToString(code)) {
-  const Status status = detail::status_of(arg);
-  *result_listener << "which is " << status.to_string_with_location();
-  return status.code() == code;
+  return detail::status_of(arg).code() == code;
 }
 
 MATCHER_P2(StatusIs, code, message_matcher,
            "is " + ::testing::PrintToString(code) + " with a message that " +
                ::testing::DescribeMatcher<std::string>(message_matcher, negation)) {
   const Status status = detail::status_of(arg);
-  *result_listener << "which is " << status.to_string_with_location();
   return status.code() == code &&
          ::testing::ExplainMatchResult(message_matcher, std::string(status.message()),
                                        result_listener);
