@@ -6,6 +6,7 @@
 #include "kvferry/version.h"
 #include "tools/demo/demo_command.h"
 #include "tools/demo/worker_main.h"
+#include "tools/doctor/doctor.h"
 
 namespace {
 
@@ -23,7 +24,9 @@ void add_demo(CLI::App& app, kvferry::DemoFlags& flags) {
   demo->add_option("--max-tokens", flags.max_tokens, "Cut each prompt to so many tokens");
   demo->add_option("--memory", flags.memory,
                    "Bound of each process, as in 4GiB. Default: a quarter of what is free");
-  demo->add_option("--transport", flags.transport, "How chunks move. Default: ucx");
+  demo->add_option("--path", flags.path,
+                   "How the processes reach one another: pull, shm, tcp. Default: auto, the best "
+                   "that works here");
   demo->add_option("--corrupt-one-in", flags.corrupt_one_in,
                    "Flip a byte of one in N chunks on its way; all must be found and fetched again");
   demo->add_option("--seed", flags.seed, "Seed of workload and fragmentation. Default: 1");
@@ -37,9 +40,15 @@ int main(int argc, char** argv) {
   CLI::App app("kvferry moves LLM KV caches between processes, devices and stores.");
   app.set_version_flag("--version", "kvferry " KVFERRY_VERSION_STRING);
   app.require_subcommand(1);
+  app.footer("Try: kvferry doctor, then kvferry demo.");
 
   kvferry::DemoFlags flags;
   add_demo(app, flags);
+
+  std::string doctor_json;
+  CLI::App* doctor = app.add_subcommand(
+      "doctor", "Say what this machine has for moving KV caches, what it lacks, and what to do");
+  doctor->add_option("--json", doctor_json, "Write the findings to this file as well");
 
   int channel_fd = -1;
   int supervisor_pid = 0;
@@ -55,5 +64,6 @@ int main(int argc, char** argv) {
     return 2;
   }
   if (worker->parsed()) return kvferry::run_worker(channel_fd, supervisor_pid);
+  if (doctor->parsed()) return kvferry::run_doctor(doctor_json);
   return kvferry::run_demo(flags);
 }

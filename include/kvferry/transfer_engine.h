@@ -64,6 +64,8 @@ struct TransferEngineOptions {
   int64_t fragment_bytes = 512 * 1024;
   /// UCX between processes, or loopback between engines that share the object given here.
   std::shared_ptr<Transport> transport;
+  /// Take no better path to a peer than this one; for tests and comparisons.
+  PeerClass best_path = PeerClass::kSameProcess;
   /// A chunk that fails verification is fetched again, so often at most.
   int max_refetches = 3;
   Duration handshake_timeout = std::chrono::seconds(5);
@@ -83,6 +85,13 @@ struct FetchOptions {
   std::function<void(size_t item, const Status& status)> on_chunk = nullptr;
   /// Runs once, after the last on_chunk.
   std::function<void()> on_done = nullptr;
+};
+
+/// A connected peer.
+struct PeerInfo {
+  std::string name;
+  PeerClass peer_class = PeerClass::kNetwork;
+  std::string path;  ///< how it is reached: "ucx tcp,cma,self; receiver pulls"
 };
 
 struct TransferStats {
@@ -131,8 +140,7 @@ class KVFERRY_EXPORT TransferEngine {
   /// Runs when a peer's connection ends, after every transfer with it has ended.
   void set_peer_lost_handler(std::function<void(const std::string& peer, const Status&)> handler);
 
-  /// Names of connected peers, and how they are reached ("ucx tcp,cma,self; receiver pulls").
-  std::vector<std::pair<std::string, std::string>> peers() const;
+  std::vector<PeerInfo> peers() const;
 
   TransferStats stats() const;
 

@@ -116,9 +116,11 @@ Status PeerSession::on(HelloMessage& hello) {
   peer_hello_ = std::move(hello);
   peer_name_ = peer_hello_.name;
   const Transport& transport = *context_.options.transport;
-  own_path_.same_host = !own_hello_.host_id.empty() && own_hello_.host_id == peer_hello_.host_id &&
+  const PeerClass best_path = context_.options.best_path;
+  own_path_.same_host = best_path <= PeerClass::kSameHostShm && !own_hello_.host_id.empty() && own_hello_.host_id == peer_hello_.host_id &&
                         transport.is_available(PeerClass::kSameHostShm).is_ok();
   own_path_.can_pull =
+      best_path <= PeerClass::kSameHostPull &&
       transport.is_available(PeerClass::kSameHostPull).is_ok() &&
       own_hello_.host_id == peer_hello_.host_id &&
       can_read_process(peer_hello_.pid, peer_hello_.probe_address, peer_hello_.probe_value);
@@ -131,6 +133,7 @@ Status PeerSession::on(HelloMessage& hello) {
 Result<PeerClass> PeerSession::choose_class(const PathMessage& peer) const {
   const Transport& transport = *context_.options.transport;
   const bool same_process =
+      context_.options.best_path == PeerClass::kSameProcess &&
       own_hello_.pid == peer_hello_.pid && own_hello_.host_id == peer_hello_.host_id;
   if (same_process && transport.is_available(PeerClass::kSameProcess).is_ok()) {
     return PeerClass::kSameProcess;

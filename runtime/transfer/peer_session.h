@@ -53,7 +53,7 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
   bool is_shaking_hands() const { return state_ < State::kReady; }
   /// The handshake succeeded, whatever came later.
   bool was_ready() const { return was_ready_; }
-  const std::string& path_name() const { return path_name_; }
+  PeerInfo peer_info() const { return {peer_name_, peer_class_, path_name_}; }
 
  private:
   enum class State : uint8_t { kHello, kPath, kLink, kReady, kEnding, kEnded };

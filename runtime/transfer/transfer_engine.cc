@@ -261,11 +261,11 @@ void TransferEngine::set_peer_lost_handler(
   impl_->on_control([&] { impl_->on_peer_lost = std::move(handler); });
 }
 
-std::vector<std::pair<std::string, std::string>> TransferEngine::peers() const {
+std::vector<PeerInfo> TransferEngine::peers() const {
   return impl_->on_control([this] {
-    std::vector<std::pair<std::string, std::string>> peers;
+    std::vector<PeerInfo> peers;
     for (const auto& session : impl_->sessions()) {
-      if (session->is_ready()) peers.emplace_back(session->peer_name(), session->path_name());
+      if (session->is_ready()) peers.push_back(session->peer_info());
     }
     return peers;
   });

@@ -34,7 +34,10 @@ Result<nlohmann::json> DecodeWorker::connect(int64_t prefill_port) {
   KVFERRY_ASSIGN_OR_RETURN(
       [[maybe_unused]] const std::string peer,
       engine_->connect("127.0.0.1", static_cast<uint16_t>(prefill_port)));
-  return nlohmann::json{{"path", engine_->peers().front().second}};
+  const std::vector<PeerInfo> peers = engine_->peers();
+  if (peers.empty()) return make_error(StatusCode::kUnavailable, "the prefill side is gone");
+  return nlohmann::json{{"path", peers.front().path},
+                        {"peer_class", static_cast<int>(peers.front().peer_class)}};
 }
 
 DecodeWorker::Fetched DecodeWorker::fetch_missing(std::vector<PromptChunk>& prompt) {

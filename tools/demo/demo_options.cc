@@ -1,5 +1,7 @@
 #include "tools/demo/demo_options.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -47,6 +49,25 @@ std::string mebibytes(int64_t bytes) {
   return std::to_string((bytes + (1 << 20) - 1) >> 20) + "MiB";
 }
 
+Result<PeerClass> parse_path(const std::string& text) {
+  if (text == "auto") return PeerClass::kSameProcess;
+  if (text == "pull") return PeerClass::kSameHostPull;
+  if (text == "shm") return PeerClass::kSameHostShm;
+  if (text == "tcp") return PeerClass::kNetwork;
+  return tl::unexpected(bad_flag("--path", "'" + text + "' is none of auto, pull, shm, tcp"));
+}
+
+Status check_transport(PeerClass best_path) {
+  KVFERRY_ASSIGN_OR_RETURN(const std::shared_ptr<Transport> transport, make_transport("ucx"));
+  return best_path == PeerClass::kSameProcess ? Status() : transport->is_available(best_path);
+}
+
+int64_t scratch_bytes_for(int64_t memory_bytes) {
+  // More than the last-level cache holds, where the memory allows.
+  const int64_t cache = std::max(int64_t{::sysconf(_SC_LEVEL3_CACHE_SIZE)}, int64_t{32} << 20);
+  return std::min(cache + cache / 4, memory_bytes / 6);
+}
+
 Status plan_memory(const DemoFlags& flags, DemoPlan& plan) {
   if (flags.memory.empty()) {
     KVFERRY_ASSIGN_OR_RETURN(const int64_t available, available_memory());
@@ -57,15 +78,19 @@ Status plan_memory(const DemoFlags& flags, DemoPlan& plan) {
   plan.chunk_bytes = kDefaultChunkTokens * plan.model.token_bytes();
   plan.pool_chunks =
       std::clamp(kPoolTargetBytes / plan.chunk_bytes, kMinPoolChunks, kMaxPoolChunks);
-  // Pools of the transfer engine, and the meters' own rings of the same size.
-  const int64_t pool_bytes = 2 * (plan.pool_chunks + 1) * plan.chunk_bytes;
-  const int64_t cache_bytes = plan.memory_bytes - kOverheadBytes - pool_bytes;
   const int64_t block_bytes = plan.model.token_bytes() * plan.model.block_tokens;
+  const int64_t chunk_blocks =
+      (kDefaultChunkTokens + plan.model.block_tokens - 1) / plan.model.block_tokens;
+  plan.scratch_blocks = std::max(scratch_bytes_for(plan.memory_bytes) / block_bytes,
+                                 kMinCacheChunks * chunk_blocks);
+  // Pools of the transfer engine, and the rings of the meters: at most three at a time.
+  const int64_t pool_bytes = (3 * plan.pool_chunks + 1) * plan.chunk_bytes;
+  const int64_t fixed_bytes = kOverheadBytes + pool_bytes + plan.scratch_blocks * block_bytes;
+  const int64_t cache_bytes = plan.memory_bytes - fixed_bytes;
   if (cache_bytes < kMinCacheChunks * plan.chunk_bytes) {
     return bad_flag("--memory", mebibytes(plan.memory_bytes) + " a process is too small for " +
                                     std::string(plan.model.name) + "; give at least " +
-                                    mebibytes(kOverheadBytes + pool_bytes +
-                                              kMinCacheChunks * plan.chunk_bytes));
+                                    mebibytes(fixed_bytes + kMinCacheChunks * plan.chunk_bytes));
   }
   plan.num_blocks = cache_bytes / block_bytes;
   return {};
@@ -135,9 +160,8 @@ Result<DemoPlan> plan_demo(const DemoFlags& flags) {
   } else {
     KVFERRY_ASSIGN_OR_RETURN(plan.model, find_model(flags.model));
   }
-  KVFERRY_ASSIGN_OR_RETURN([[maybe_unused]] const auto transport,
-                           make_transport(flags.transport));
-  plan.transport = flags.transport;
+  KVFERRY_ASSIGN_OR_RETURN(plan.best_path, parse_path(flags.path));
+  KVFERRY_RETURN_IF_ERROR(check_transport(plan.best_path));
   plan.max_tokens = flags.max_tokens;
   plan.corrupt_one_in = flags.corrupt_one_in;
   plan.seed = flags.seed;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kvferry/status.h"
+#include "kvferry/transport.h"
 #include "workload/model_shape.h"
 #include "workload/trace.h"
 
@@ -17,7 +18,7 @@ struct DemoFlags {
   std::string model;
   std::string memory;  ///< "6GiB"; empty: a quarter of what is free
   std::string json;
-  std::string transport = "ucx";
+  std::string path = "auto";  ///< pull, shm, tcp, or the best that works here
   int64_t requests = 0;    ///< 0: all of the trace, or 60 of the built-in workload
   int64_t max_tokens = 0;  ///< 0: no cut
   int64_t corrupt_one_in = 0;
@@ -28,7 +29,7 @@ struct DemoFlags {
 /// The same, checked: what both workers and the report are told.
 struct DemoPlan {
   ModelShape model;
-  std::string transport;
+  PeerClass best_path = PeerClass::kSameProcess;
   std::vector<TraceRequest> requests;
   std::string workload_name;
   int64_t max_tokens = 0;
@@ -39,6 +40,7 @@ struct DemoPlan {
 
   int64_t memory_bytes = 0;  ///< bound of each worker
   int64_t num_blocks = 0;    ///< of each worker's paged cache
+  int64_t scratch_blocks = 0;  ///< of the cache that the meters walk through
   int64_t pool_chunks = 0;   ///< chunks in flight: staged on one side, landing on the other
   int64_t chunk_bytes = 0;
 };

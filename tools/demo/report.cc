@@ -58,7 +58,6 @@ nlohmann::json report_json(const DemoPlan& plan, const DemoReport& report) {
       {"cpu", cpu_name()},
       {"model", plan.model.name},
       {"workload", plan.workload_name},
-      {"transport", plan.transport},
       {"path", report.path},
       {"memory_bound_bytes", plan.memory_bytes},
       {"verified", report.is_clean()},

@@ -57,15 +57,36 @@ Result<DemoReport> Supervisor::run() {
       const nlohmann::json connected,
       call(*decode_, {{"do", "connect"}, {"port", listening.at("port")}}));
   report.path = connected.at("path").get<std::string>();
-  KVFERRY_RETURN_IF_ERROR(replay(report));
+  StageMeasurer measurer = make_measurer();
+  KVFERRY_RETURN_IF_ERROR(
+      measurer.measure_stages(connected.at("peer_class").get<int>(), report));
+  KVFERRY_RETURN_IF_ERROR(replay(measurer, report));
+  KVFERRY_RETURN_IF_ERROR(measurer.after_replay(report));
   KVFERRY_RETURN_IF_ERROR(collect(report));
   return report;
+}
+
+StageMeasurer Supervisor::make_measurer() {
+  using Json = nlohmann::json;
+  return StageMeasurer({
+      .prefill = [this](const Json& message) { return call(*prefill_, message); },
+      .decode = [this](const Json& message) { return call(*decode_, message); },
+      .both = [this](const Json& to_prefill,
+                     const Json& to_decode) -> Result<std::pair<Json, Json>> {
+        KVFERRY_RETURN_IF_ERROR(send(*prefill_, to_prefill));
+        KVFERRY_RETURN_IF_ERROR(send(*decode_, to_decode));
+        KVFERRY_ASSIGN_OR_RETURN(Json prefill, wait_for(*prefill_));
+        KVFERRY_ASSIGN_OR_RETURN(Json decode, wait_for(*decode_));
+        return std::make_pair(std::move(prefill), std::move(decode));
+      },
+  });
 }
 
 Status Supervisor::start_workers() {
   WorkerSetup setup;
   setup.model = plan_.model.name;
-  setup.transport = plan_.transport;
+  setup.best_path = static_cast<int>(plan_.best_path);
+  setup.scratch_blocks = plan_.scratch_blocks;
   setup.token = std::to_string(random_u64());
   setup.num_blocks = plan_.num_blocks;
   setup.pool_chunks = plan_.pool_chunks;
@@ -89,11 +110,13 @@ Status Supervisor::start_workers() {
   return {};
 }
 
-Status Supervisor::replay(DemoReport& report) {
+Status Supervisor::replay(StageMeasurer& measurer, DemoReport& report) {
   Progress progress(plan_.requests.size());
   for (const TraceRequest& request : plan_.requests) {
     KVFERRY_RETURN_IF_ERROR(replay_one(request, report));
     progress.show(report, static_cast<size_t>(report.requests));
+    KVFERRY_RETURN_IF_ERROR(measurer.between_requests(
+        report.requests, static_cast<int64_t>(plan_.requests.size())));
   }
   return {};
 }
@@ -151,7 +174,7 @@ Status Supervisor::collect(DemoReport& report) {
   return {};
 }
 
-Result<nlohmann::json> Supervisor::call(WorkerProcess& worker, nlohmann::json message) {
+Result<nlohmann::json> Supervisor::call(WorkerProcess& worker, const nlohmann::json& message) {
   KVFERRY_RETURN_IF_ERROR(send(worker, message));
   return wait_for(worker);
 }

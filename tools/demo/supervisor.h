@@ -7,6 +7,7 @@
 #include "kvferry/status.h"
 #include "tools/demo/demo_options.h"
 #include "tools/demo/report.h"
+#include "tools/demo/stage_measurer.h"
 #include "tools/demo/worker_process.h"
 
 namespace kvferry {
@@ -21,12 +22,13 @@ class Supervisor {
 
  private:
   Status start_workers();
-  Status replay(DemoReport& report);
+  StageMeasurer make_measurer();
+  Status replay(StageMeasurer& measurer, DemoReport& report);
   Status replay_one(const TraceRequest& request, DemoReport& report);
   Status collect(DemoReport& report);
 
   /// Sends a command and waits for its answer, with an eye on both workers.
-  Result<nlohmann::json> call(WorkerProcess& worker, nlohmann::json message);
+  Result<nlohmann::json> call(WorkerProcess& worker, const nlohmann::json& message);
   Status send(WorkerProcess& worker, const nlohmann::json& message);
   Result<nlohmann::json> wait_for(WorkerProcess& worker);
   Status check_alive(WorkerProcess& worker);

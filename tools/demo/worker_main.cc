@@ -14,6 +14,7 @@
 #include "runtime/control/peer_probe.h"
 #include "tools/demo/decode_worker.h"
 #include "tools/demo/prefill_worker.h"
+#include "tools/demo/stage_meters.h"
 #include "tools/demo/worker_channel.h"
 
 namespace kvferry {
@@ -37,6 +38,25 @@ void watch_supervisor(int supervisor_pid, const std::string& role) {
     }
     ::_exit(1);
   }).detach();
+}
+
+/// What both roles do the same.
+Commands meter_commands(StageMeters& meters) {
+  return {
+      {"measure_copies", [&](const nlohmann::json&) { return meters.measure_copies(); }},
+      {"open_wire",
+       [&](const nlohmann::json& in) {
+         return meters.open_wire(static_cast<PeerClass>(in.at("peer_class").get<int>()));
+       }},
+      {"connect_wire",
+       [&](const nlohmann::json& in) {
+         return meters.connect_wire(in.at("address").get<std::string>());
+       }},
+      {"round",
+       [&](const nlohmann::json& in) {
+         return meters.run_round(in.at("kind").get<std::string>(), in.at("bytes").get<int64_t>());
+       }},
+  };
 }
 
 Commands prefill_commands(PrefillWorker& worker) {
@@ -79,15 +99,14 @@ int serve(WorkerChannel& channel, const Commands& commands) {
 }
 
 template <typename Worker>
-int run_role(WorkerChannel& channel, const WorkerSetup& setup,
-             Commands (*make_commands)(Worker&)) {
-  auto worker = Worker::create(setup);
-  if (!worker) {
-    channel.send({{"error", worker.error().to_string()}}).ignore("it ends anyway");
-    return 1;
-  }
-  if (!channel.send({{"ok", {{"pid", ::getpid()}}}}).is_ok()) return 0;
-  return serve(channel, make_commands(**worker));
+Result<int> run_role(WorkerChannel& channel, const WorkerSetup& setup,
+                     Commands (*make_commands)(Worker&)) {
+  KVFERRY_ASSIGN_OR_RETURN(const std::unique_ptr<Worker> worker, Worker::create(setup));
+  KVFERRY_ASSIGN_OR_RETURN(const std::unique_ptr<StageMeters> meters, StageMeters::create(setup));
+  Commands commands = make_commands(*worker);
+  commands.merge(meter_commands(*meters));
+  KVFERRY_RETURN_IF_ERROR(channel.send({{"ok", {{"pid", ::getpid()}}}}));
+  return serve(channel, commands);
 }
 
 }  // namespace
@@ -98,8 +117,12 @@ int run_worker(int channel_fd, int supervisor_pid) {
   if (!first) return 1;
   const auto setup = first->get<WorkerSetup>();
   watch_supervisor(supervisor_pid, setup.role);
-  return setup.role == "prefill" ? run_role<PrefillWorker>(channel, setup, prefill_commands)
-                                 : run_role<DecodeWorker>(channel, setup, decode_commands);
+  const Result<int> code = setup.role == "prefill"
+                               ? run_role<PrefillWorker>(channel, setup, prefill_commands)
+                               : run_role<DecodeWorker>(channel, setup, decode_commands);
+  if (code) return *code;
+  channel.send({{"error", code.error().to_string()}}).ignore("this process ends anyway");
+  return 1;
 }
 
 }  // namespace kvferry

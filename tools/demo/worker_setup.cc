@@ -37,8 +37,9 @@ Result<TransferEngineOptions> WorkerBase::engine_options(size_t staging_chunks,
   options.chunk_bytes = static_cast<size_t>(setup_.chunk_bytes);
   options.staging_chunks = staging_chunks;
   options.landing_chunks = landing_chunks;
+  options.best_path = static_cast<PeerClass>(setup_.best_path);
   options.logger = logger_.get();
-  KVFERRY_ASSIGN_OR_RETURN(options.transport, make_transport(setup_.transport));
+  KVFERRY_ASSIGN_OR_RETURN(options.transport, make_transport("ucx"));
   return options;
 }
 

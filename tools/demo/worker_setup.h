@@ -19,9 +19,10 @@ namespace kvferry {
 struct WorkerSetup {
   std::string role;  ///< "prefill" or "decode"
   std::string model;
-  std::string transport;
   std::string token;
+  int best_path = 0;  ///< a PeerClass
   int64_t num_blocks = 0;
+  int64_t scratch_blocks = 0;
   int64_t pool_chunks = 0;
   int64_t chunk_bytes = 0;
   int64_t corrupt_one_in = 0;
@@ -29,7 +30,8 @@ struct WorkerSetup {
   int64_t prefill_port = 0;  ///< where decode connects
   bool verbose = false;
 };
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(WorkerSetup, role, model, transport, token, num_blocks,
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(WorkerSetup, role, model, token, best_path, num_blocks,
+                                   scratch_blocks,
                                    pool_chunks, chunk_bytes, corrupt_one_in, seed, prefill_port,
                                    verbose)
 

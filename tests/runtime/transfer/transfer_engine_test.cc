@@ -47,8 +47,8 @@ TEST(TransferEngine, NamesThePathToEachPeer) {
   ASSERT_THAT(pair.connect(), IsOk());
   const auto peers = pair.decode->peers();
   ASSERT_EQ(peers.size(), 1U);
-  EXPECT_EQ(peers[0].first, "prefill");
-  EXPECT_THAT(peers[0].second, HasSubstr("loopback"));
+  EXPECT_EQ(peers[0].name, "prefill");
+  EXPECT_THAT(peers[0].path, HasSubstr("loopback"));
 }
 
 TEST(TransferEngine, AnEmptyFetchIsDoneAtOnce) {
