@@ -1,10 +1,13 @@
 #include "tests/transports/ucx_process_peer.h"
 
+#include <fcntl.h>
+#include <spawn.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <csignal>
 #include <cstdio>
@@ -18,7 +21,7 @@ namespace kvferry {
 namespace {
 
 constexpr std::string_view kPeerFlag = "--ucx-peer";
-constexpr size_t kFloodBytes = size_t{8} << 20U;
+constexpr size_t kFloodBytes = size_t{4} << 20U;
 constexpr size_t kMaxMessageBytes = 64 * 1024;
 
 void send_message(int fd, const std::string& message) {
@@ -38,17 +41,15 @@ PeerProcess::PeerProcess(PeerClass peer_class, PeerRole role) {
   std::array<int, 2> fds{};
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET, 0, fds.data()) != 0) std::abort();
   socket_ = UniqueFd(fds[0]);
+  ::fcntl(fds[0], F_SETFD, FD_CLOEXEC);  // else the peer never sees its owner's end
   const UniqueFd theirs(fds[1]);
-  const std::string class_text = std::to_string(static_cast<int>(peer_class));
-  const std::string role_text = std::to_string(static_cast<int>(role));
-  const std::string fd_text = std::to_string(theirs.get());
-  pid_ = ::fork();
-  if (pid_ == 0) {
-    ::close(fds[0]);
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-    ::execl("/proc/self/exe", "ucx-peer", kPeerFlag.data(), class_text.c_str(), role_text.c_str(),
-            fd_text.c_str(), nullptr);
-    ::_exit(127);
+  std::array<std::string, 5> words = {
+      "ucx-peer", std::string(kPeerFlag), std::to_string(static_cast<int>(peer_class)),
+      std::to_string(static_cast<int>(role)), std::to_string(theirs.get())};
+  std::array<char*, 6> arguments{};
+  std::ranges::transform(words, arguments.begin(), [](std::string& word) { return word.data(); });
+  if (::posix_spawn(&pid_, "/proc/self/exe", nullptr, nullptr, arguments.data(), environ) != 0) {
+    std::abort();
   }
 }
 
@@ -72,6 +73,7 @@ int PeerProcess::wait() {
 
 int run_as_peer(int argc, char** argv) {
   if (argc != 5 || argv[1] != kPeerFlag) return -1;
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   const auto peer_class = static_cast<PeerClass>(std::atoi(argv[2]));
   const auto role = static_cast<PeerRole>(std::atoi(argv[3]));
   const int fd = std::atoi(argv[4]);

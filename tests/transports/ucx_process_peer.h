@@ -14,8 +14,8 @@ enum class PeerRole : uint8_t { kMirror, kSink, kFlood };
 
 /// This executable run once more, as the peer; killed with its owner.
 ///
-/// It is started by exec, not carried on from a fork: UCX and the sanitizers keep threads and locks
-/// that a fork would cut in two.
+/// It is spawned, not forked: UCX and the sanitizers keep threads and locks that a fork would cut
+/// in two.
 class PeerProcess {
  public:
   PeerProcess(PeerClass peer_class, PeerRole role);

@@ -125,8 +125,8 @@ Result<UcxEndpoint> UcxEndpoint::connect(const UcxWorker& worker, std::string_vi
   params.field_mask = UCP_EP_PARAM_FIELD_REMOTE_ADDRESS | UCP_EP_PARAM_FIELD_ERR_HANDLING_MODE |
                       UCP_EP_PARAM_FIELD_ERR_HANDLER;
   params.address = reinterpret_cast<const ucp_address_t*>(worker_address.data());
-  params.err_mode = error_mode == UcxErrorMode::kPeer ? UCP_ERR_HANDLING_MODE_PEER
-                                                      : UCP_ERR_HANDLING_MODE_NONE;
+  params.err_mode =
+      error_mode == UcxErrorMode::kPeer ? UCP_ERR_HANDLING_MODE_PEER : UCP_ERR_HANDLING_MODE_NONE;
   // In both modes: where none is set, UCX aborts when it pulls from a process that has died.
   params.err_handler.cb = on_error;
   params.err_handler.arg = arg;

@@ -20,8 +20,10 @@ constexpr std::array<std::byte, 4> kPrefix = {std::byte{'K'}, std::byte{'V'}, st
 constexpr size_t kMaxEagerBytes = 4096;
 constexpr size_t kMinHeaderBytes = 1024;
 constexpr size_t kMaxHeaderBytes = 4096;
-// How long a closing link waits for its connection to be set up, and for any operation to end.
+// How long a closing link waits for its connection to be set up, for what UCX still has under way
+// when all operations have ended, and for any operation to end.
 constexpr Duration kSetupLimit = std::chrono::milliseconds(200);
+constexpr Duration kSettleLimit = std::chrono::milliseconds(200);
 constexpr Duration kStallLimit = std::chrono::milliseconds(500);
 
 }  // namespace
@@ -371,10 +373,12 @@ UcxLink::WorkerEnd UcxLink::worker_end() {
   const size_t num = num_to_wait_for();
   if (num == 0 && worker_.is_idle(flush_)) return WorkerEnd::kDestroy;
   if (num != std::exchange(num_waited_for_, num) || stalled_at_ == TimePoint()) {
-    stalled_at_ = now + kStallLimit;
+    stalled_at_ = now + (num == 0 ? kSettleLimit : kStallLimit);
   }
   if (now < stalled_at_) return WorkerEnd::kWait;
-  return options_.ends_when_stalled ? WorkerEnd::kDestroy : WorkerEnd::kAbandon;
+  const bool may_destroy =
+      options_.error_mode == UcxErrorMode::kPeer && (num == 0 || options_.ends_when_stalled);
+  return may_destroy ? WorkerEnd::kDestroy : WorkerEnd::kAbandon;
 }
 
 void UcxLink::end_worker(WorkerEnd end) {
