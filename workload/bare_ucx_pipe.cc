@@ -163,11 +163,11 @@ bool BareUcxPipe::start_receive(const Offer& offer) {
   if (receiving.offered == 0) receiving.first_offer = clock_.now();
   const int64_t index = receiving.offered++;
   const std::span<std::byte> to = receiving.destination(index);
-  if (offer.index != index || offer.bytes > to.size()) {
+  if (offer.index != index || offer.bytes != to.size()) {
     receiving.failure =
         Status(StatusCode::kDataLoss,
                "piece " + std::to_string(offer.index) + " of " + std::to_string(offer.bytes) +
-                   " bytes came; piece " + std::to_string(index) + " of at most " +
+                   " bytes came; piece " + std::to_string(index) + " of " +
                    std::to_string(to.size()) + " is expected: do both sides run the same round?");
     return false;
   }
@@ -224,6 +224,8 @@ void BareUcxPipe::on_received(void* request, ucs_status_t status, size_t /*bytes
 void BareUcxPipe::end_worker() {
   if (!worker_.is_open()) return;
   const TimePoint limit = clock_.now() + kEndLimit;
+  for (const Offer& offer : early_offers_) ucp_am_data_release(worker_.get(), offer.data);
+  early_offers_.clear();
   UcxRequest flush;
   while (pulls_ > 0 || !worker_.is_idle(flush)) {
     if (clock_.now() > limit) {

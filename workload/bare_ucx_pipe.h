@@ -63,14 +63,15 @@ class BareUcxPipe {
   /// i - depth has been pulled. `prepare(i)` returns the piece, which stays as it is until then.
   ///
   /// Errors: kInvalidArgument if count or depth is not positive; kFailedPrecondition if not
-  ///   connected, or after an error; kDeadlineExceeded; what UCX says.
+  ///   connected, or after an error; kDeadlineExceeded or kUnavailable without the peer; what UCX
+  ///   says.
   Result<Moved> send(int64_t count, int64_t depth,
                      const std::function<std::span<const std::byte>(int64_t)>& prepare);
 
   /// Receives `count` pieces. `destination(i)` says where piece i goes, as soon as it is offered;
   /// `consume(i)` runs in order when it is there, before piece i + depth is asked about.
   ///
-  /// Errors: as send(); kDataLoss if a piece is larger than its destination or comes out of order.
+  /// Errors: as send(); kDataLoss if another piece comes than `destination` has room for, exactly.
   Result<Moved> receive(int64_t count,
                         const std::function<std::span<std::byte>(int64_t)>& destination,
                         const std::function<void(int64_t)>& consume);

@@ -81,7 +81,7 @@ class WireMeter {
   /// Moves whole chunks, at least one, as many as `bytes` need.
   ///
   /// Errors: kInvalidArgument if bytes < 1; kFailedPrecondition if not connected; kUnimplemented
-  ///   for bare rounds in a build without UCX; kDeadlineExceeded when the peer does not take part;
+  ///   for bare rounds in a build without UCX; kDeadlineExceeded or kUnavailable without the peer;
   ///   kDataLoss when pieces are not those that were expected. After an error: no further round.
   Result<WireRound> run_round(WireRoundKind kind, int64_t bytes);
 
