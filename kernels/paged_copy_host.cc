@@ -29,7 +29,7 @@ Status check_call(const PagedCopy& copy, int32_t plane_begin, int32_t plane_end,
   return Status();
 }
 
-constexpr size_t kBatchBytes = size_t{256} << 10;
+constexpr size_t kBatchBytes = size_t{128} << 10;
 
 struct CopyCall {
   const PagedCopy& copy;

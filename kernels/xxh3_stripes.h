@@ -65,12 +65,18 @@ KVFERRY_HD constexpr uint64_t xxh3_scramble(uint64_t accumulator, uint64_t key) 
 
 /// High half of a 64 x 64 product, xor-ed onto its low half.
 KVFERRY_HD constexpr uint64_t xxh3_fold_product(uint64_t a, uint64_t b) {
+#if defined(__SIZEOF_INT128__) && !defined(__CUDACC__)
+  __extension__ using Wide = unsigned __int128;
+  const Wide product = Wide{a} * b;
+  return static_cast<uint64_t>(product >> 64) ^ static_cast<uint64_t>(product);
+#else
   const uint64_t a_low = a & 0xFFFFFFFFU, a_high = a >> 32;
   const uint64_t b_low = b & 0xFFFFFFFFU, b_high = b >> 32;
   const uint64_t middle = a_high * b_low + ((a_low * b_low) >> 32);  // cannot overflow
   const uint64_t cross = a_low * b_high + (middle & 0xFFFFFFFFU);    // nor can this
   const uint64_t high = a_high * b_high + (middle >> 32) + (cross >> 32);
   return high ^ (a * b);
+#endif
 }
 
 /// What accumulators 2 * pair and 2 * pair + 1 add to the digest.
