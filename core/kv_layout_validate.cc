@@ -15,8 +15,6 @@ using detail::CheckedMath;
 struct Axis {
   int64_t count = 1;
   int64_t stride = 0;
-
-  friend bool operator==(const Axis&, const Axis&) = default;
 };
 
 /// A plane's contents as a nest of axes, outermost first. spans[i] is the bytes from the first to

@@ -13,21 +13,36 @@ struct Status::State {
 
 std::string_view status_code_name(StatusCode code) {
   switch (code) {
-    case StatusCode::kOk: return "ok";
-    case StatusCode::kCancelled: return "cancelled";
-    case StatusCode::kInvalidArgument: return "invalid_argument";
-    case StatusCode::kDeadlineExceeded: return "deadline_exceeded";
-    case StatusCode::kNotFound: return "not_found";
-    case StatusCode::kAlreadyExists: return "already_exists";
-    case StatusCode::kResourceExhausted: return "resource_exhausted";
-    case StatusCode::kFailedPrecondition: return "failed_precondition";
-    case StatusCode::kOutOfRange: return "out_of_range";
-    case StatusCode::kUnimplemented: return "unimplemented";
-    case StatusCode::kUnavailable: return "unavailable";
-    case StatusCode::kDataLoss: return "data_loss";
-    case StatusCode::kPermissionDenied: return "permission_denied";
-    case StatusCode::kInternal: return "internal";
-    case StatusCode::kDeviceLost: return "device_lost";
+    case StatusCode::kOk:
+      return "ok";
+    case StatusCode::kCancelled:
+      return "cancelled";
+    case StatusCode::kInvalidArgument:
+      return "invalid_argument";
+    case StatusCode::kDeadlineExceeded:
+      return "deadline_exceeded";
+    case StatusCode::kNotFound:
+      return "not_found";
+    case StatusCode::kAlreadyExists:
+      return "already_exists";
+    case StatusCode::kResourceExhausted:
+      return "resource_exhausted";
+    case StatusCode::kFailedPrecondition:
+      return "failed_precondition";
+    case StatusCode::kOutOfRange:
+      return "out_of_range";
+    case StatusCode::kUnimplemented:
+      return "unimplemented";
+    case StatusCode::kUnavailable:
+      return "unavailable";
+    case StatusCode::kDataLoss:
+      return "data_loss";
+    case StatusCode::kPermissionDenied:
+      return "permission_denied";
+    case StatusCode::kInternal:
+      return "internal";
+    case StatusCode::kDeviceLost:
+      return "device_lost";
   }
   return "unknown";
 }
@@ -35,8 +50,8 @@ std::string_view status_code_name(StatusCode code) {
 Status::Status(StatusCode code, std::string message, const char* file, int line)
     : Status(native(code, ErrorDomain::kNone, 0, std::move(message), file, line)) {}
 
-Status Status::native(StatusCode code, ErrorDomain domain, int64_t native_code,
-                      std::string message, const char* file, int line) {
+Status Status::native(StatusCode code, ErrorDomain domain, int64_t native_code, std::string message,
+                      const char* file, int line) {
   Status status;
   if (code != StatusCode::kOk) {
     status.state_ = std::make_shared<const State>(
@@ -51,9 +66,7 @@ std::string_view Status::message() const noexcept {
   return state_ ? std::string_view(state_->message) : std::string_view();
 }
 
-ErrorDomain Status::domain() const noexcept {
-  return state_ ? state_->domain : ErrorDomain::kNone;
-}
+ErrorDomain Status::domain() const noexcept { return state_ ? state_->domain : ErrorDomain::kNone; }
 
 int64_t Status::native_code() const noexcept { return state_ ? state_->native_code : 0; }
 

@@ -119,7 +119,9 @@ inline detail::ErrorReturn make_error(Status status) { return {std::move(status)
 /// Declares or assigns `lhs` from the value of `expr` (a Result), or leaves with its error.
 #define KVFERRY_ASSIGN_OR_RETURN(lhs, expr) \
   KVFERRY_ASSIGN_OR_RETURN_IMPL(KVFERRY_CONCAT(kvferry_result_, __LINE__), lhs, expr)
+// NOLINTBEGIN(bugprone-macro-parentheses): `lhs` may be a declaration
 #define KVFERRY_ASSIGN_OR_RETURN_IMPL(result, lhs, expr)                         \
   auto result = (expr);                                                          \
   if (!result) return ::kvferry::detail::ErrorReturn{std::move(result).error()}; \
   lhs = std::move(result).value()
+// NOLINTEND(bugprone-macro-parentheses)

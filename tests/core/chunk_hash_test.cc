@@ -34,6 +34,7 @@ std::vector<uint32_t> tokens_up_to(size_t count) {
 
 std::vector<std::string> hex(const std::vector<ChunkHash>& hashes) {
   std::vector<std::string> out;
+  out.reserve(hashes.size());
   for (const ChunkHash& hash : hashes) out.push_back(hash.to_hex());
   return out;
 }

@@ -94,7 +94,8 @@ TEST(Status, ContextGoesBeforeTheMessageAndKeepsTheRest) {
 
 TEST(Status, CopiesShareTheError) {
   const Status status(StatusCode::kInternal, "a message long enough to live on the heap");
-  const Status copy = status;
+  Status copy;
+  copy = status;
   EXPECT_EQ(copy.message().data(), status.message().data());
 }
 
