@@ -14,7 +14,7 @@ namespace kvferry {
 namespace {
 
 // How many rounds of busy progress pass between two looks at the descriptors.
-constexpr int kBusyRoundsPerPoll = 16;
+constexpr uint32_t kBusyRoundsPerPoll = 16;
 constexpr int kMaxSleepMs = 60'000;
 
 Status errno_status(StatusCode code, const std::string& what) {
@@ -34,7 +34,7 @@ Result<std::unique_ptr<ThreadExecutor>> ThreadExecutor::create(std::string name,
   }
   epoll_event event{};
   event.events = EPOLLIN;
-  event.data.fd = wake.get();
+  event.data.u64 = static_cast<uint32_t>(wake.get());
   if (::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, wake.get(), &event) != 0) {
     return tl::unexpected(errno_status(StatusCode::kInternal, "epoll_ctl on eventfd"));
   }
@@ -52,7 +52,9 @@ Result<std::unique_ptr<ThreadExecutor>> ThreadExecutor::create(std::string name,
 ThreadExecutor::ThreadExecutor(std::string name, const Clock& clock, UniqueFd epoll, UniqueFd wake)
     : name_(std::move(name)), clock_(clock), epoll_(std::move(epoll)), wake_(std::move(wake)) {}
 
-ThreadExecutor::~ThreadExecutor() {
+ThreadExecutor::~ThreadExecutor() { stop(); }
+
+void ThreadExecutor::stop() {
   if (!thread_.joinable()) return;
   {
     MutexLock lock(mutex_);
@@ -86,12 +88,15 @@ void ThreadExecutor::post_at(TimePoint when, Task task) {
 Status ThreadExecutor::watch_fd(int fd, bool want_write, Task on_ready) {
   epoll_event event{};
   event.events = EPOLLIN | EPOLLRDHUP | (want_write ? uint32_t{EPOLLOUT} : 0U);
-  event.data.fd = fd;
-  const int operation = watches_.contains(fd) ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+  const auto watched = watches_.find(fd);
+  const bool is_new = watched == watches_.end();
+  event.data.u64 =
+      is_new ? (uint64_t{next_watch_++} << 32) | static_cast<uint32_t>(fd) : watched->second.key;
+  const int operation = is_new ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
   if (::epoll_ctl(epoll_.get(), operation, fd, &event) != 0) {
     return errno_status(StatusCode::kInvalidArgument, "cannot watch fd " + std::to_string(fd));
   }
-  watches_[fd] = std::make_shared<Task>(std::move(on_ready));
+  watches_[fd] = {event.data.u64, std::make_shared<Task>(std::move(on_ready))};
   return {};
 }
 
@@ -128,11 +133,14 @@ bool ThreadExecutor::run_posted() {
 
 void ThreadExecutor::run_due_timers() {
   const TimePoint now = clock_.now();
+  uint64_t end_order = 0;
   for (;;) {
     Task task;
     {
       MutexLock lock(mutex_);
+      if (end_order == 0) end_order = next_order_;
       if (timers_.empty() || timers_.top().when > now) return;
+      if (timers_.top().order >= end_order) return;  // set by these timers: other work comes first
       task = std::move(const_cast<Timer&>(timers_.top()).task);  // popped at once
       timers_.pop();
     }
@@ -159,7 +167,9 @@ int ThreadExecutor::sleep_ms() {
   MutexLock lock(mutex_);
   if (!posted_.empty() || stopping_) return 0;
   if (timers_.empty()) return kMaxSleepMs;
-  const auto wait = std::chrono::ceil<std::chrono::milliseconds>(timers_.top().when - clock_.now());
+  const TimePoint now = clock_.now();
+  if (timers_.top().when <= now) return 0;  // may be so long ago that a difference overflows
+  const auto wait = std::chrono::ceil<std::chrono::milliseconds>(timers_.top().when - now);
   return static_cast<int>(std::clamp<int64_t>(wait.count(), 0, kMaxSleepMs));
 }
 
@@ -168,15 +178,16 @@ void ThreadExecutor::wait_for_events(int timeout_ms) {
   const int count =
       ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), timeout_ms);
   for (int i = 0; i < count; ++i) {
-    const int fd = events[static_cast<size_t>(i)].data.fd;
+    const uint64_t key = events[static_cast<size_t>(i)].data.u64;
+    const auto fd = static_cast<int>(key & 0xffffffffU);
     if (fd == wake_.get()) {
       uint64_t drained = 0;
       [[maybe_unused]] const ssize_t bytes = ::read(fd, &drained, sizeof(drained));
       continue;
     }
     const auto watch = watches_.find(fd);
-    if (watch == watches_.end()) continue;
-    const std::shared_ptr<Task> on_ready = watch->second;  // may unwatch itself
+    if (watch == watches_.end() || watch->second.key != key) continue;
+    const std::shared_ptr<Task> on_ready = watch->second.on_ready;  // may unwatch itself
     (*on_ready)();
   }
 }
@@ -184,18 +195,18 @@ void ThreadExecutor::wait_for_events(int timeout_ms) {
 void ThreadExecutor::run() {
   thread_id_.store(std::this_thread::get_id());
   ::pthread_setname_np(::pthread_self(), name_.substr(0, 15).c_str());
-  int busy_rounds = 0;
+  uint32_t busy_rounds = 0;
   for (;;) {
     const bool ran = run_posted();
     run_due_timers();
     const bool progressed = progress_sources();
-    if (ran || progressed) {
-      if (++busy_rounds % kBusyRoundsPerPoll == 0) wait_for_events(0);
-      continue;
-    }
     {
       MutexLock lock(mutex_);
       if (stopping_ && posted_.empty()) return;
+    }
+    if (ran || progressed) {
+      if (++busy_rounds % kBusyRoundsPerPoll == 0) wait_for_events(0);
+      continue;
     }
     const int timeout_ms = sleep_ms();
     if (timeout_ms > 0 && !arm_sources()) continue;

@@ -17,13 +17,17 @@ namespace kvferry {
 /// An Executor that is one thread. With nothing to do it sleeps in epoll; while a progress source
 /// is busy it polls the source and looks at descriptors now and then.
 ///
-/// Destruction runs what was posted before it, drops timers, and joins the thread.
+/// Destruction stops it, and drops timers and what was posted after the stop.
 class ThreadExecutor final : public Executor {
  public:
   /// `name` is the thread's name (15 bytes at most are shown by the system).
   /// Errors: kResourceExhausted when the system gives no descriptor or thread.
   static Result<std::unique_ptr<ThreadExecutor>> create(std::string name, const Clock& clock);
   ~ThreadExecutor() override;
+
+  /// Runs what was posted before, then ends the thread and waits for that; what is posted later
+  /// never runs. Not from the executor itself. Idempotent.
+  void stop();
 
   void post(Task task) override;
   void post_at(TimePoint when, Task task) override;
@@ -42,6 +46,13 @@ class ThreadExecutor final : public Executor {
     bool operator<(const Timer& other) const {
       return when != other.when ? when > other.when : order > other.order;
     }
+  };
+
+  /// `key` goes with the descriptor's events and differs when its number is used again, so that an
+  /// event of a closed descriptor does not reach the next one of that number.
+  struct Watch {
+    uint64_t key = 0;
+    std::shared_ptr<Task> on_ready;
   };
 
   ThreadExecutor(std::string name, const Clock& clock, UniqueFd epoll, UniqueFd wake);
@@ -66,7 +77,8 @@ class ThreadExecutor final : public Executor {
   bool stopping_ KVFERRY_GUARDED_BY(mutex_) = false;
 
   // Executor thread only.
-  std::unordered_map<int, std::shared_ptr<Task>> watches_;
+  std::unordered_map<int, Watch> watches_;
+  uint32_t next_watch_ = 1;
   std::vector<ProgressSource*> sources_;
 
   std::atomic<std::thread::id> thread_id_;
