@@ -9,7 +9,9 @@ namespace {
 
 constexpr size_t kSlotAlignment = 4096;
 
-size_t round_up(size_t bytes) { return (bytes + kSlotAlignment - 1) / kSlotAlignment * kSlotAlignment; }
+size_t round_up(size_t bytes) {
+  return (bytes + kSlotAlignment - 1) / kSlotAlignment * kSlotAlignment;
+}
 
 }  // namespace
 
@@ -21,7 +23,8 @@ Result<std::unique_ptr<MemoryPool>> MemoryPool::create(const MemoryPoolOptions& 
                           std::to_string(options.num_slots));
   }
   constexpr size_t kMaxBytes = std::numeric_limits<size_t>::max() / 2;
-  if (options.slot_bytes > kMaxBytes || round_up(options.slot_bytes) > kMaxBytes / options.num_slots) {
+  if (options.slot_bytes > kMaxBytes ||
+      round_up(options.slot_bytes) > kMaxBytes / options.num_slots) {
     return make_error(StatusCode::kInvalidArgument, "the memory pool's size overflows");
   }
   KVFERRY_ASSIGN_OR_RETURN(HostBuffer buffer,
@@ -33,8 +36,8 @@ MemoryPool::MemoryPool(HostBuffer buffer, const MemoryPoolOptions& options)
     : buffer_(std::move(buffer)), slot_bytes_(round_up(options.slot_bytes)) {
   objects_.reserve(options.num_slots);
   for (size_t i = 0; i < options.num_slots; ++i) {
-    objects_.push_back(std::make_unique<MemoryObj>(
-        *this, buffer_.bytes().subspan(i * slot_bytes_, slot_bytes_)));
+    objects_.push_back(
+        std::make_unique<MemoryObj>(*this, buffer_.bytes().subspan(i * slot_bytes_, slot_bytes_)));
   }
   MutexLock lock(mutex_);
   for (size_t i = options.num_slots; i > 0; --i) free_.push_back(objects_[i - 1].get());
@@ -46,9 +49,10 @@ MemoryPool::~MemoryPool() = default;
 
 Status MemoryPool::check_size(size_t size_bytes) const {
   if (size_bytes <= slot_bytes_) return {};
-  return Status(StatusCode::kInvalidArgument,
-                "a chunk of " + std::to_string(size_bytes) + " bytes never fits the pool's slots of " +
-                    std::to_string(slot_bytes_) + "; raise slot_bytes");
+  return Status(StatusCode::kInvalidArgument, "a chunk of " + std::to_string(size_bytes) +
+                                                  " bytes never fits the pool's slots of " +
+                                                  std::to_string(slot_bytes_) +
+                                                  "; raise slot_bytes");
 }
 
 MemoryObjPtr MemoryPool::take_slot(size_t size_bytes) {
@@ -60,6 +64,8 @@ MemoryObjPtr MemoryPool::take_slot(size_t size_bytes) {
   obj->layout = ChunkLayout();
   obj->tile_digests.clear();
   obj->chunk_digest = 0;
+  while (obj->unpin()) {
+  }
   return MemoryObjPtr(obj);
 }
 
@@ -85,9 +91,9 @@ Result<MemoryObjPtr> MemoryPool::allocate_until(size_t size_bytes, TimePoint dea
     if (!slot_released_.wait_until(mutex_, deadline) && free_.empty()) break;
   }
   ++refused_;
-  return make_error(StatusCode::kDeadlineExceeded,
-                    "no slot of the memory pool (" + std::to_string(objects_.size()) +
-                        " in all) was released before the deadline");
+  return make_error(StatusCode::kDeadlineExceeded, "no slot of the memory pool (" +
+                                                       std::to_string(objects_.size()) +
+                                                       " in all) was released before the deadline");
 }
 
 void MemoryPool::set_release_listener(std::function<void()> listener) {
