@@ -35,6 +35,12 @@ LeaseId get_lease(WireReader& in) {
   return lease;
 }
 
+bool get_bool(WireReader& in, Status& status) {
+  const uint8_t raw = in.read_u8();
+  if (raw > 1) status = out_of_range("flag", raw);
+  return raw == 1;
+}
+
 Status get_error_code(WireReader& in, StatusCode& code) {
   const uint8_t raw = in.read_u8();
   if (in.is_ok() && (raw == 0 || raw > kLastStatusCode)) return out_of_range("status code", raw);
@@ -57,7 +63,7 @@ void put(WireWriter& out, const HelloMessage& m) {
 
 Status get(WireReader& in, HelloMessage& m) {
   m.version = in.read_u32();
-  if (m.version != kProtocolVersion) {
+  if (in.is_ok() && m.version != kProtocolVersion) {
     return Status(StatusCode::kFailedPrecondition,
                   "the peer speaks protocol version " + std::to_string(m.version) +
                       ", this build speaks " + std::to_string(kProtocolVersion));
@@ -78,9 +84,10 @@ void put(WireWriter& out, const PathMessage& m) {
 }
 
 Status get(WireReader& in, PathMessage& m) {
-  m.same_host = in.read_u8() != 0;
-  m.can_pull = in.read_u8() != 0;
-  return {};
+  Status status;
+  m.same_host = get_bool(in, status);
+  m.can_pull = get_bool(in, status);
+  return status;
 }
 
 void put(WireWriter& out, const LinkMessage& m) {
@@ -122,8 +129,7 @@ Status get(WireReader& in, FetchMessage& m) {
     if (!in.is_ok()) break;
     if (begin >= end || end > (uint64_t{1} << 40)) return out_of_range("token range end", end);
     KVFERRY_ASSIGN_OR_RETURN(CacheEngineKey parsed, CacheEngineKey::parse(key));
-    m.items.push_back(
-        {std::move(parsed), static_cast<int64_t>(begin), static_cast<int64_t>(end)});
+    m.items.push_back({std::move(parsed), static_cast<int64_t>(begin), static_cast<int64_t>(end)});
   }
   return {};
 }
@@ -208,7 +214,8 @@ Status get(WireReader& in, AckMessage& m) {
   m.transfer_id = in.read_u64();
   m.source = get_lease(in);
   const uint8_t outcome = in.read_u8();
-  if (outcome > static_cast<uint8_t>(ChunkOutcome::kFailed)) return out_of_range("outcome", outcome);
+  if (outcome > static_cast<uint8_t>(ChunkOutcome::kFailed))
+    return out_of_range("outcome", outcome);
   m.outcome = static_cast<ChunkOutcome>(outcome);
   m.reason = text(in, kMaxReasonBytes);
   return {};
