@@ -14,8 +14,8 @@ namespace kvferry::test {
 // The reference for every paged copy: the formulas of kv_layout.h and chunk_layout.h as plain index
 // loops, sharing no code with what they check.
 
-/// Calls visit(page byte, chunk offset) for each byte of planes [plane_begin, plane_end), with a null
-/// page byte for skipped tokens.
+/// Calls visit(page byte, chunk offset) for each byte of planes [plane_begin, plane_end), with a
+/// null page byte for skipped tokens.
 template <typename Visit>
 void for_each_byte(const KVLayout& pages, const ChunkLayout& chunk,
                    std::span<const SlotMapping> slots, int32_t plane_begin, int32_t plane_end,
@@ -57,10 +57,9 @@ inline void naive_gather(const KVLayout& pages, const ChunkLayout& layout,
 inline void naive_scatter(const KVLayout& pages, const ChunkLayout& layout,
                           std::span<const SlotMapping> slots, int32_t plane_begin,
                           int32_t plane_end, std::span<const std::byte> chunk) {
-  for_each_byte(pages, layout, slots, plane_begin, plane_end,
-                [&](std::byte* page, int64_t offset) {
-                  if (page != nullptr) *page = chunk[static_cast<size_t>(offset)];
-                });
+  for_each_byte(pages, layout, slots, plane_begin, plane_end, [&](std::byte* page, int64_t offset) {
+    if (page != nullptr) *page = chunk[static_cast<size_t>(offset)];
+  });
 }
 
 }  // namespace kvferry::test
