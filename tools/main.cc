@@ -31,6 +31,8 @@ void add_demo(CLI::App& app, kvferry::DemoFlags& flags) {
                    "Flip a byte of one in N chunks on its way; all must be found and fetched again");
   demo->add_option("--seed", flags.seed, "Seed of workload and fragmentation. Default: 1");
   demo->add_option("--json", flags.json, "Write the report to this file as well");
+  demo->add_flag("--skip-ceilings", flags.skip_ceilings,
+                 "Replay only: do not measure stages and their ceilings");
   demo->add_flag("--verbose", flags.verbose, "Log what the workers do");
 }
 

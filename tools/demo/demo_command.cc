@@ -24,7 +24,7 @@ int run_demo(const DemoFlags& flags) {
   }
   const auto report = Supervisor(*plan).run();
   if (!report) {
-    complain(report.error());
+    complain(report.error().with_context("the run ended early"));
     return 1;
   }
   std::fputs(report_table(*plan, *report).c_str(), stdout);

@@ -62,10 +62,11 @@ Status check_transport(PeerClass best_path) {
   return best_path == PeerClass::kSameProcess ? Status() : transport->is_available(best_path);
 }
 
-int64_t scratch_bytes_for(int64_t memory_bytes) {
-  // More than the last-level cache holds, where the memory allows.
+/// What the meters walk through: more than the last-level cache holds, where the memory allows, and
+/// no more than a fifth of what else a process needs.
+int64_t scratch_bytes_for(int64_t other_bytes, int64_t least_bytes) {
   const int64_t cache = std::max(int64_t{::sysconf(_SC_LEVEL3_CACHE_SIZE)}, int64_t{32} << 20);
-  return std::min(cache + cache / 4, memory_bytes / 6);
+  return std::max(std::min(cache + cache / 4, other_bytes / 5), least_bytes);
 }
 
 Status plan_memory(const DemoFlags& flags, DemoPlan& plan) {
@@ -73,25 +74,30 @@ Status plan_memory(const DemoFlags& flags, DemoPlan& plan) {
     KVFERRY_ASSIGN_OR_RETURN(const int64_t available, available_memory());
     plan.memory_bytes = available / 4;
   } else {
-    KVFERRY_ASSIGN_OR_RETURN(plan.memory_bytes, parse_bytes(flags.memory));
+    auto bytes = parse_bytes(flags.memory);
+    if (!bytes) return bytes.error().with_context("--memory");
+    plan.memory_bytes = *bytes;
   }
   plan.chunk_bytes = kDefaultChunkTokens * plan.model.token_bytes();
   plan.pool_chunks =
       std::clamp(kPoolTargetBytes / plan.chunk_bytes, kMinPoolChunks, kMaxPoolChunks);
   const int64_t block_bytes = plan.model.token_bytes() * plan.model.block_tokens;
-  const int64_t chunk_blocks =
-      (kDefaultChunkTokens + plan.model.block_tokens - 1) / plan.model.block_tokens;
-  plan.scratch_blocks = std::max(scratch_bytes_for(plan.memory_bytes) / block_bytes,
-                                 kMinCacheChunks * chunk_blocks);
   // Pools of the transfer engine, and the rings of the meters: at most three at a time.
   const int64_t pool_bytes = (3 * plan.pool_chunks + 1) * plan.chunk_bytes;
-  const int64_t fixed_bytes = kOverheadBytes + pool_bytes + plan.scratch_blocks * block_bytes;
-  const int64_t cache_bytes = plan.memory_bytes - fixed_bytes;
-  if (cache_bytes < kMinCacheChunks * plan.chunk_bytes) {
+  const int64_t least_cache_bytes = kMinCacheChunks * plan.chunk_bytes;
+  const int64_t fixed_bytes = kOverheadBytes + pool_bytes;
+  const int64_t least_scratch_bytes =
+      scratch_bytes_for(fixed_bytes + least_cache_bytes, least_cache_bytes);
+  const int64_t least_bytes = fixed_bytes + least_cache_bytes + least_scratch_bytes;
+  if (plan.memory_bytes < least_bytes) {
     return bad_flag("--memory", mebibytes(plan.memory_bytes) + " a process is too small for " +
                                     std::string(plan.model.name) + "; give at least " +
-                                    mebibytes(fixed_bytes + kMinCacheChunks * plan.chunk_bytes));
+                                    mebibytes(least_bytes));
   }
+  const int64_t scratch_bytes =
+      scratch_bytes_for(plan.memory_bytes * 5 / 6, least_scratch_bytes);
+  plan.scratch_blocks = scratch_bytes / block_bytes;
+  const int64_t cache_bytes = plan.memory_bytes - fixed_bytes - scratch_bytes;
   plan.num_blocks = cache_bytes / block_bytes;
   return {};
 }
@@ -165,6 +171,7 @@ Result<DemoPlan> plan_demo(const DemoFlags& flags) {
   plan.max_tokens = flags.max_tokens;
   plan.corrupt_one_in = flags.corrupt_one_in;
   plan.seed = flags.seed;
+  plan.skip_ceilings = flags.skip_ceilings;
   plan.verbose = flags.verbose;
   plan.json = flags.json;
   KVFERRY_RETURN_IF_ERROR(plan_memory(flags, plan));

@@ -23,6 +23,7 @@ struct DemoFlags {
   int64_t max_tokens = 0;  ///< 0: no cut
   int64_t corrupt_one_in = 0;
   uint64_t seed = 1;
+  bool skip_ceilings = false;  ///< only the replay; rates of stages are not measured
   bool verbose = false;
 };
 
@@ -35,6 +36,7 @@ struct DemoPlan {
   int64_t max_tokens = 0;
   int64_t corrupt_one_in = 0;
   uint64_t seed = 1;
+  bool skip_ceilings = false;
   bool verbose = false;
   std::string json;
 

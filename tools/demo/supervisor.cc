@@ -57,11 +57,14 @@ Result<DemoReport> Supervisor::run() {
       const nlohmann::json connected,
       call(*decode_, {{"do", "connect"}, {"port", listening.at("port")}}));
   report.path = connected.at("path").get<std::string>();
-  StageMeasurer measurer = make_measurer();
-  KVFERRY_RETURN_IF_ERROR(
-      measurer.measure_stages(connected.at("peer_class").get<int>(), report));
+  std::optional<StageMeasurer> measurer;
+  if (!plan_.skip_ceilings) {
+    measurer = make_measurer();
+    KVFERRY_RETURN_IF_ERROR(
+        measurer->measure_stages(connected.at("peer_class").get<int>(), report));
+  }
   KVFERRY_RETURN_IF_ERROR(replay(measurer, report));
-  KVFERRY_RETURN_IF_ERROR(measurer.after_replay(report));
+  if (measurer) KVFERRY_RETURN_IF_ERROR(measurer->after_replay(report));
   KVFERRY_RETURN_IF_ERROR(collect(report));
   return report;
 }
@@ -110,12 +113,13 @@ Status Supervisor::start_workers() {
   return {};
 }
 
-Status Supervisor::replay(StageMeasurer& measurer, DemoReport& report) {
+Status Supervisor::replay(std::optional<StageMeasurer>& measurer, DemoReport& report) {
   Progress progress(plan_.requests.size());
   for (const TraceRequest& request : plan_.requests) {
     KVFERRY_RETURN_IF_ERROR(replay_one(request, report));
     progress.show(report, static_cast<size_t>(report.requests));
-    KVFERRY_RETURN_IF_ERROR(measurer.between_requests(
+    if (!measurer) continue;
+    KVFERRY_RETURN_IF_ERROR(measurer->between_requests(
         report.requests, static_cast<int64_t>(plan_.requests.size())));
   }
   return {};

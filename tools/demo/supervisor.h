@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 
 #include "kvferry/status.h"
@@ -23,7 +24,7 @@ class Supervisor {
  private:
   Status start_workers();
   StageMeasurer make_measurer();
-  Status replay(StageMeasurer& measurer, DemoReport& report);
+  Status replay(std::optional<StageMeasurer>& measurer, DemoReport& report);
   Status replay_one(const TraceRequest& request, DemoReport& report);
   Status collect(DemoReport& report);
 

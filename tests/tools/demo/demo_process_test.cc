@@ -1,0 +1,216 @@
+// Runs the built command as a user does.
+
+#include <gmock/gmock.h>
+#include <signal.h>
+
+#include <algorithm>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <regex>
+#include <string>
+#include <thread>
+
+#include "tests/support/subprocess.h"
+
+namespace kvferry {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::MatchesRegex;
+using ::testing::Not;
+
+constexpr auto kRunLimit = std::chrono::seconds(100);
+
+std::vector<std::string> kvferry(std::vector<std::string> words) {
+  words.insert(words.begin(), KVFERRY_TOOL);
+  return words;
+}
+
+std::vector<std::string> demo(const std::vector<std::string>& more) {
+  std::vector<std::string> words = kvferry({"demo", "--skip-ceilings"});
+  const bool has_memory = std::find(more.begin(), more.end(), "--memory") != more.end();
+  if (!has_memory) words.insert(words.end(), {"--memory", "420MiB"});
+  words.insert(words.end(), more.begin(), more.end());
+  return words;
+}
+
+std::string json_path(const std::string& name) {
+  return ::testing::TempDir() + "kvferry_" + name + "_" + std::to_string(::getpid()) + ".json";
+}
+
+nlohmann::json read_json(const std::string& path) {
+  std::ifstream file(path);
+  return nlohmann::json::parse(file, nullptr, false);
+}
+
+int64_t count(const nlohmann::json& report, const char* name) {
+  return report.at(name).get<int64_t>();
+}
+
+void expect_verified(const nlohmann::json& report) {
+  EXPECT_EQ(count(report, "chunks"), count(report, "chunks_moved") + count(report, "chunks_reused"));
+  EXPECT_EQ(count(report, "chunks"), count(report, "chunks_verified"));
+  EXPECT_EQ(count(report, "leases_leaked"), 0);
+  EXPECT_EQ(count(report, "quarantined_bytes"), 0);
+  EXPECT_TRUE(report.at("verified").get<bool>());
+}
+
+TEST(DemoProcess, MovesAndVerifiesTheBuiltInWorkload) {
+  const std::string path = json_path("builtin");
+  Subprocess run(demo({"--requests", "12", "--json", path}));
+  ASSERT_EQ(run.wait(kRunLimit), 0) << run.err();
+  EXPECT_THAT(run.out(), HasSubstr("prefill pid"));
+  EXPECT_THAT(run.out(), HasSubstr("end to end"));
+  const nlohmann::json report = read_json(path);
+  expect_verified(report);
+  EXPECT_EQ(count(report, "requests"), 12);
+  EXPECT_GT(count(report, "chunks_reused"), 0);
+  EXPECT_EQ(count(report, "chunks_mismatched"), 0);
+}
+
+TEST(DemoProcess, ReplaysTheSampleTraceAndMovesEvictedChunksAgain) {
+  const std::string path = json_path("sample");
+  Subprocess run(demo({"--trace", KVFERRY_SAMPLE_TRACE, "--memory", "320MiB", "--json", path}));
+  ASSERT_EQ(run.wait(kRunLimit), 0) << run.err();
+  const nlohmann::json report = read_json(path);
+  expect_verified(report);
+  EXPECT_GT(count(report, "chunks_evicted"), 0);
+  EXPECT_GT(count(report, "chunks_moved_again"), 0);
+}
+
+TEST(DemoProcess, KeepsEachWorkerWithinItsBound) {
+  const std::string path = json_path("bound");
+  Subprocess run(demo({"--requests", "8", "--json", path}));
+  ASSERT_EQ(run.wait(kRunLimit), 0) << run.err();
+  const nlohmann::json report = read_json(path);
+  const int64_t bound = count(report, "memory_bound_bytes");
+  if (KVFERRY_SANITIZED == 0) {  // sanitizers have memory of their own
+    EXPECT_LE(report.at("rss_peak_bytes").at("prefill").get<int64_t>(), bound);
+    EXPECT_LE(report.at("rss_peak_bytes").at("decode").get<int64_t>(), bound);
+  }
+}
+
+TEST(DemoProcess, EveryModelAndEveryPathVerifies) {
+  for (const char* model : {"qwen2.5-0.5b", "deepseek-v2-lite", "llama-3.1-8b"}) {
+    for (const char* way : {"pull", "shm", "tcp"}) {
+      const std::string path = json_path("model");
+      Subprocess run(demo({"--model", model, "--path", way, "--memory", "1300MiB", "--requests", "2",
+                           "--max-tokens", "700", "--json", path}));
+      ASSERT_EQ(run.wait(kRunLimit), 0) << model << " over " << way << ": " << run.err();
+      expect_verified(read_json(path));
+    }
+  }
+}
+
+TEST(DemoProcess, FindsEveryChunkThatItCorruptedAndFetchesItAgain) {
+  const std::string path = json_path("corrupt");
+  Subprocess run(demo({"--requests", "12", "--corrupt-one-in", "3", "--json", path}));
+  ASSERT_EQ(run.wait(kRunLimit), 0) << run.err();
+  const nlohmann::json report = read_json(path);
+  expect_verified(report);
+  EXPECT_GT(count(report, "chunks_corrupted"), 5);
+  EXPECT_EQ(count(report, "chunks_mismatched"), count(report, "chunks_corrupted"));
+  EXPECT_EQ(count(report, "chunks_refetched"), count(report, "chunks_corrupted"));
+}
+
+TEST(DemoProcess, CutsWhatCannotFitAndCountsIt) {
+  const std::string path = json_path("cut");
+  Subprocess run(demo({"--requests", "6", "--max-tokens", "300", "--json", path}));
+  ASSERT_EQ(run.wait(kRunLimit), 0) << run.err();
+  const nlohmann::json report = read_json(path);
+  expect_verified(report);
+  EXPECT_EQ(count(report, "requests_cut"), 6);
+  EXPECT_EQ(count(report, "tokens"), 6 * 300);
+}
+
+TEST(DemoProcess, BadInputIsOneLineAndExitCode2) {
+  const std::vector<std::vector<std::string>> cases = {
+      {"--trace", "/dev/null"}, {"--trace", "/no/such/file"}, {"--model", "gpt-9"},
+      {"--no-such-flag"},       {"--memory", "1MiB"},         {"--requests", "x"},
+  };
+  for (const auto& words : cases) {
+    Subprocess run(demo(words));
+    EXPECT_EQ(run.wait(kRunLimit), 2) << words[0];
+    EXPECT_EQ(run.out(), "") << "nothing is started";
+    EXPECT_EQ(std::count(run.err().begin(), run.err().end(), '\n'), 1) << run.err();
+  }
+}
+
+bool is_alive(pid_t pid) {
+  std::ifstream stat("/proc/" + std::to_string(pid) + "/stat");
+  std::string word;
+  stat >> word >> word >> word;
+  return stat && word != "Z";
+}
+
+bool all_gone_within(const std::vector<pid_t>& pids, std::chrono::seconds limit) {
+  const auto deadline = std::chrono::steady_clock::now() + limit;
+  while (std::any_of(pids.begin(), pids.end(), is_alive)) {
+    if (std::chrono::steady_clock::now() > deadline) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  return true;
+}
+
+class DemoKilled : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(DemoKilled, TheRestEndsWithOneClearLineAndNoProcessIsLeft) {
+  const std::string role = GetParam();
+  Subprocess run(demo({"--requests", "100000"}));
+  ASSERT_TRUE(run.read_until(
+      [](const Subprocess& so_far) { return so_far.out().find('\n') != std::string::npos; },
+      kRunLimit));
+  std::smatch pids;
+  const std::regex first_line("supervisor pid (\\d+), prefill pid (\\d+), decode pid (\\d+)");
+  ASSERT_TRUE(std::regex_search(run.out(), pids, first_line)) << run.out();
+  const pid_t supervisor = std::stoi(pids[1]);
+  const pid_t prefill = std::stoi(pids[2]);
+  const pid_t decode = std::stoi(pids[3]);
+  // In mid-run: both have answered, and the replay goes on for minutes.
+  std::this_thread::sleep_for(std::chrono::milliseconds(2500));
+  const pid_t victim = role == "supervisor" ? supervisor : role == "prefill" ? prefill : decode;
+  ASSERT_EQ(::kill(victim, SIGKILL), 0);
+  const int code = run.wait(std::chrono::seconds(5));
+  EXPECT_NE(code, 0);
+  EXPECT_NE(code, -1) << "still running after 5 s";
+  EXPECT_TRUE(all_gone_within({prefill, decode}, std::chrono::seconds(5)));
+  std::istringstream lines(run.err());
+  int clear_lines = 0;
+  for (std::string line; std::getline(lines, line);) {
+    clear_lines += line.find("kvferry demo:") != std::string::npos ? 1 : 0;
+  }
+  EXPECT_EQ(clear_lines, 1) << run.err();
+  EXPECT_THAT(run.err(), HasSubstr(role));
+}
+
+INSTANTIATE_TEST_SUITE_P(EachProcess, DemoKilled,
+                         ::testing::Values("prefill", "decode", "supervisor"),
+                         [](const auto& role) { return std::string(role.param); });
+
+TEST(Command, SaysItsVersionAndHelps) {
+  Subprocess version(kvferry({"--version"}));
+  EXPECT_EQ(version.wait(kRunLimit), 0);
+  EXPECT_THAT(version.out(), HasSubstr("kvferry 0."));
+  Subprocess help(kvferry({"demo", "--help"}));
+  EXPECT_EQ(help.wait(kRunLimit), 0);
+  EXPECT_THAT(help.out(), HasSubstr("--trace"));
+}
+
+TEST(Doctor, SaysWhatTheMachineHasAndWritesIt) {
+  const std::string path = json_path("doctor");
+  Subprocess run(kvferry({"doctor", "--json", path}));
+  EXPECT_EQ(run.wait(kRunLimit), 0) << run.out();
+  EXPECT_THAT(run.out(), HasSubstr("process reads"));
+  const nlohmann::json report = read_json(path);
+  EXPECT_TRUE(report.at("works").get<bool>());
+  EXPECT_GE(report.at("findings").size(), 10U);
+}
+
+TEST(Doctor, AFileThatCannotBeWrittenIsExitCode2) {
+  Subprocess run(kvferry({"doctor", "--json", "/no/such/folder/out.json"}));
+  EXPECT_EQ(run.wait(kRunLimit), 2);
+  EXPECT_THAT(run.err(), HasSubstr("/no/such/folder/out.json"));
+}
+
+}  // namespace
+}  // namespace kvferry
