@@ -23,7 +23,8 @@ Result<std::shared_ptr<Transport>> make_transport(std::string_view name) {
   if (name == "ucx") {
 #if KVFERRY_HAVE_UCX
     UcxOptions options;
-    options.user_overrides_tls = std::getenv("UCX_TLS") != nullptr;  // NOLINT(concurrency-mt-unsafe)
+    options.user_overrides_tls =
+        std::getenv("UCX_TLS") != nullptr;  // NOLINT(concurrency-mt-unsafe)
     return std::shared_ptr<Transport>(make_ucx_transport(options));
 #else
     return make_error(StatusCode::kUnimplemented,

@@ -16,6 +16,9 @@ namespace {
 // How many rounds of busy progress pass between two looks at the descriptors.
 constexpr uint32_t kBusyRoundsPerPoll = 16;
 constexpr int kMaxSleepMs = 60'000;
+// How long a progress source is polled after it last had something: going to sleep and being woken
+// costs as much as a fragment takes to arrive.
+constexpr Duration kSpinTime = std::chrono::microseconds(60);
 
 Status errno_status(StatusCode code, const std::string& what) {
   const int error = errno;
@@ -190,6 +193,10 @@ void ThreadExecutor::wait_for_events(int timeout_ms) {
     const std::shared_ptr<Task> on_ready = watch->second.on_ready;  // may unwatch itself
     (*on_ready)();
   }
+}
+
+bool ThreadExecutor::is_spinning(TimePoint last_progress) const {
+  return !sources_.empty() && clock_.now() - last_progress < kSpinTime;
 }
 
 void ThreadExecutor::run() {

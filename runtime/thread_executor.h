@@ -15,7 +15,7 @@
 namespace kvferry {
 
 /// An Executor that is one thread. With nothing to do it sleeps in epoll; while a progress source
-/// is busy it polls the source and looks at descriptors now and then.
+/// is busy, and a moment longer, it polls the source and looks at descriptors now and then.
 ///
 /// Destruction stops it, and drops timers and what was posted after the stop.
 class ThreadExecutor final : public Executor {
@@ -62,6 +62,7 @@ class ThreadExecutor final : public Executor {
   void run_due_timers();
   bool progress_sources();
   bool arm_sources();
+  bool is_spinning(TimePoint last_progress) const;
   void wait_for_events(int timeout_ms);
   int sleep_ms() KVFERRY_EXCLUDES(mutex_);
 

@@ -13,9 +13,10 @@ namespace {
 void add_demo(CLI::App& app, kvferry::DemoFlags& flags) {
   CLI::App* demo = app.add_subcommand(
       "demo", "Move a prompt's KV from a prefill process to a decode process, and verify it");
-  demo->add_option("--trace", flags.trace,
-                   "Requests as JSON lines: timestamp, input_length, output_length, hash_ids of 512 "
-                   "tokens each. Default: a built-in multi-turn workload");
+  demo->add_option(
+      "--trace", flags.trace,
+      "Requests as JSON lines: timestamp, input_length, output_length, hash_ids of 512 "
+      "tokens each. Default: a built-in multi-turn workload");
   demo->add_option("--requests", flags.requests,
                    "Replay so many requests at most. Default: all of a trace, 60 built-in ones");
   demo->add_option("--model", flags.model,
@@ -27,8 +28,9 @@ void add_demo(CLI::App& app, kvferry::DemoFlags& flags) {
   demo->add_option("--path", flags.path,
                    "How the processes reach one another: pull, shm, tcp. Default: auto, the best "
                    "that works here");
-  demo->add_option("--corrupt-one-in", flags.corrupt_one_in,
-                   "Flip a byte of one in N chunks on its way; all must be found and fetched again");
+  demo->add_option(
+      "--corrupt-one-in", flags.corrupt_one_in,
+      "Flip a byte of one in N chunks on its way; all must be found and fetched again");
   demo->add_option("--seed", flags.seed, "Seed of workload and fragmentation. Default: 1");
   demo->add_option("--json", flags.json, "Write the report to this file as well");
   demo->add_flag("--skip-ceilings", flags.skip_ceilings,
@@ -54,7 +56,8 @@ int main(int argc, char** argv) {
 
   int channel_fd = -1;
   int supervisor_pid = 0;
-  CLI::App* worker = app.add_subcommand("worker")->group("");  // started by the demo; not for people
+  CLI::App* worker =
+      app.add_subcommand("worker")->group("");  // started by the demo; not for people
   worker->add_option("--channel", channel_fd)->required();
   worker->add_option("--supervisor", supervisor_pid)->required();
 

@@ -57,8 +57,7 @@ class PromptCache {
   Status pin(const CacheEngineKey& key) { return held_.pin(key); }
   Status unpin(const CacheEngineKey& key) { return held_.unpin(key); }
 
-  Result<std::vector<int64_t>> slots_of(const ChunkRef& ref,
-                                        std::span<const int64_t> blocks) const;
+  Result<std::vector<int64_t>> slots_of(const ChunkRef& ref, std::span<const int64_t> blocks) const;
 
   const PagedKVCache& cache() const { return cache_; }
   /// Tokens of the longest prompt that fits into an empty cache, in whole chunks of `chunk_tokens`.

@@ -103,8 +103,8 @@ int main() {
 
   const auto transport = value_or_exit(kvferry::make_transport("loopback"));
   OneChunkProvider provider(prefill, source_slots);
-  auto source = value_or_exit(
-      kvferry::TransferEngine::create(options_for("prefill", prefill, transport)));
+  auto source =
+      value_or_exit(kvferry::TransferEngine::create(options_for("prefill", prefill, transport)));
   auto target =
       value_or_exit(kvferry::TransferEngine::create(options_for("decode", decode, transport)));
   source->serve(&provider);

@@ -56,9 +56,9 @@ struct StagedFragment {
 using StagedFragmentHook = std::function<void(const StagedFragment&)>;
 
 struct TransferEngineOptions {
-  std::string name;          ///< as peers' logs show it
-  std::string token;         ///< shared secret; both sides must have the same, not empty
-  size_t chunk_bytes = 0;    ///< the largest chunk in memory
+  std::string name;           ///< as peers' logs show it
+  std::string token;          ///< shared secret; both sides must have the same, not empty
+  size_t chunk_bytes = 0;     ///< the largest chunk in memory
   size_t staging_chunks = 4;  ///< source side: chunks gathered and not yet acknowledged, at most
   size_t landing_chunks = 4;  ///< destination side: chunks granted and not yet verified, at most
   int64_t fragment_bytes = 512 * 1024;
@@ -96,8 +96,8 @@ struct PeerInfo {
 
 struct TransferStats {
   uint64_t chunks_sent = 0;
-  uint64_t chunks_received = 0;   ///< verified and published
-  uint64_t chunks_mismatched = 0; ///< failed verification
+  uint64_t chunks_received = 0;    ///< verified and published
+  uint64_t chunks_mismatched = 0;  ///< failed verification
   uint64_t chunks_refetched = 0;
   uint64_t bytes_received = 0;
   uint64_t leases_active = 0;

@@ -100,10 +100,9 @@ struct AckMessage {
 /// The last message of an orderly end: the sender's data link is closed and reads nothing more.
 struct GoodbyeMessage {};
 
-using ControlMessage =
-    std::variant<HelloMessage, PathMessage, LinkMessage, ReadyMessage, FetchMessage,
-                 UnservedMessage, OfferMessage, GrantMessage, AbandonMessage, AckMessage,
-                 GoodbyeMessage>;
+using ControlMessage = std::variant<HelloMessage, PathMessage, LinkMessage, ReadyMessage,
+                                    FetchMessage, UnservedMessage, OfferMessage, GrantMessage,
+                                    AbandonMessage, AckMessage, GoodbyeMessage>;
 
 /// Errors: kInvalidArgument if the message is larger than kMaxMessageBytes.
 Result<std::vector<std::byte>> encode(const ControlMessage& message);

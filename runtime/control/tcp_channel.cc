@@ -11,6 +11,8 @@ namespace {
 
 constexpr size_t kLengthBytes = 4;
 constexpr size_t kReadBytes = 64U << 10;
+// A peer that never stops sending gets so many reads before the executor looks after others.
+constexpr int kReadsPerTurn = 64;
 
 uint32_t read_length(std::span<const std::byte> bytes) {
   uint32_t length = 0;
@@ -31,8 +33,8 @@ TcpChannel::~TcpChannel() {
 }
 
 Status TcpChannel::start(MessageHandler on_message, CloseHandler on_close) {
-  on_message_ = std::move(on_message);
-  on_close_ = std::move(on_close);
+  handlers_ =
+      std::make_shared<const Handlers>(Handlers{std::move(on_message), std::move(on_close)});
   return executor_.watch_fd(socket_.get(), false, [this] { on_ready(); });
 }
 
@@ -74,11 +76,11 @@ void TcpChannel::flush() {
 void TcpChannel::on_ready() {
   const std::shared_ptr<bool> alive = alive_;
   if (!unsent_.empty()) flush();
-  // Read all there is before the end of the stream is acted upon: last words count.
+  // What was read is delivered before the end of the stream is acted upon: last words count.
   bool more = true;
-  while (more) {
+  for (int reads = 0; more && reads < kReadsPerTurn; ++reads) {
     more = read_some();
-    if (!deliver() || !*alive || !socket_.is_open()) return;
+    if (!*alive || !socket_.is_open() || !deliver()) return;
   }
 }
 
@@ -106,6 +108,7 @@ bool TcpChannel::read_some() {
 /// False when the channel ended or is no more.
 bool TcpChannel::deliver() {
   const std::shared_ptr<bool> alive = alive_;
+  const std::shared_ptr<const Handlers> handlers = handlers_;
   size_t position = 0;
   while (received_.size() - position >= kLengthBytes) {
     const std::span<const std::byte> rest = std::span(received_).subspan(position);
@@ -117,7 +120,7 @@ bool TcpChannel::deliver() {
       return false;
     }
     if (rest.size() - kLengthBytes < length) break;
-    on_message_(rest.subspan(kLengthBytes, length));
+    handlers->on_message(rest.subspan(kLengthBytes, length));
     if (!*alive || !socket_.is_open()) return false;
     position += kLengthBytes + length;
   }
@@ -134,7 +137,8 @@ void TcpChannel::close() {
 void TcpChannel::end(Status status) {
   if (!socket_.is_open()) return;
   close();
-  if (on_close_) on_close_(std::move(status));
+  const std::shared_ptr<const Handlers> handlers = handlers_;
+  if (handlers && handlers->on_close) handlers->on_close(std::move(status));
 }
 
 }  // namespace kvferry

@@ -45,6 +45,11 @@ class TcpChannel {
   void close();
 
  private:
+  struct Handlers {
+    MessageHandler on_message;
+    CloseHandler on_close;
+  };
+
   void on_ready();
   bool read_some();
   bool deliver();
@@ -54,8 +59,7 @@ class TcpChannel {
   UniqueFd socket_;
   Executor& executor_;
   const Limits limits_;
-  MessageHandler on_message_;
-  CloseHandler on_close_;
+  std::shared_ptr<const Handlers> handlers_;  // shared with a call under way
   std::vector<std::byte> received_;
   std::vector<std::byte> unsent_;
   bool watching_writes_ = false;

@@ -21,7 +21,7 @@ struct MemoryPoolUsage {
   size_t num_slots = 0;
   size_t used_slots = 0;
   size_t peak_used_slots = 0;
-  uint64_t refused = 0;     ///< allocations that found the pool exhausted
+  uint64_t refused = 0;  ///< allocations that found the pool exhausted
 };
 
 /// Chunk-sized host memory, allocated once and bounded for good. Slots are reused last-in

@@ -6,8 +6,7 @@
 
 namespace kvferry {
 
-Result<ChunkPlan> plan_chunk(const ChunkRef& ref, const PagedChunk& pages,
-                             int64_t fragment_bytes) {
+Result<ChunkPlan> plan_chunk(const ChunkRef& ref, const PagedChunk& pages, int64_t fragment_bytes) {
   if (pages.layout == nullptr) {
     return make_error(StatusCode::kInvalidArgument, "a paged chunk has no layout");
   }
@@ -16,9 +15,8 @@ Result<ChunkPlan> plan_chunk(const ChunkRef& ref, const PagedChunk& pages,
                       "chunk " + ref.key.to_string() + " has " + std::to_string(ref.num_tokens()) +
                           " tokens but " + std::to_string(pages.slots.size()) + " slots");
   }
-  KVFERRY_ASSIGN_OR_RETURN(
-      ChunkLayout layout,
-      make_chunk_layout(MemoryFormat::kKvL2TD, *pages.layout, ref.num_tokens()));
+  KVFERRY_ASSIGN_OR_RETURN(ChunkLayout layout, make_chunk_layout(MemoryFormat::kKvL2TD,
+                                                                 *pages.layout, ref.num_tokens()));
   KVFERRY_ASSIGN_OR_RETURN(std::vector<Fragment> fragments,
                            split_fragments(layout, fragment_bytes));
   const std::array<SlotMapping, 1> slots = {SlotMapping(pages.slots)};
@@ -32,7 +30,8 @@ int64_t fit_fragment_bytes(const KVLayout& pages, int64_t target_bytes, size_t m
   const size_t fixed_bytes = fragment_header_bytes(0);
   const auto max_tiles =
       static_cast<int64_t>((max_header_bytes - std::min(max_header_bytes, fixed_bytes)) / 8);
-  const int64_t tile_bytes = kTileTokens * pages.token_bytes() / std::max<int64_t>(1, pages.num_planes());
+  const int64_t tile_bytes =
+      kTileTokens * pages.token_bytes() / std::max<int64_t>(1, pages.num_planes());
   return std::clamp<int64_t>(max_tiles * tile_bytes, 1, std::max<int64_t>(1, target_bytes));
 }
 

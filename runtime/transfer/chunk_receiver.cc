@@ -73,9 +73,8 @@ void ChunkReceiver::pump() {
 Result<ChunkPlan> ChunkReceiver::check_offer(const OfferMessage& offer,
                                              const Wanted& wanted) const {
   const FetchItem& want = wanted.item().want;
-  KVFERRY_ASSIGN_OR_RETURN(
-      ChunkPlan plan,
-      plan_chunk(want.ref, want.destination, static_cast<int64_t>(offer.fragment_bytes)));
+  KVFERRY_ASSIGN_OR_RETURN(ChunkPlan plan, plan_chunk(want.ref, want.destination,
+                                                      static_cast<int64_t>(offer.fragment_bytes)));
   if (plan.identity.layout_digest != offer.layout_digest ||
       static_cast<uint64_t>(plan.layout.size_bytes) != offer.payload_bytes ||
       plan.fragments.size() != offer.num_fragments) {
@@ -139,8 +138,7 @@ void ChunkReceiver::on_abandon(const AbandonMessage& abandon) {
                          Status(abandon.code, "peer '" + peer_ + "': " + abandon.reason));
 }
 
-void ChunkReceiver::on_received(uint64_t transfer_id, const Status& status,
-                                const ReceiveCost&) {
+void ChunkReceiver::on_received(uint64_t transfer_id, const Status& status, const ReceiveCost&) {
   const auto found = granted_.find(transfer_id);
   if (found == granted_.end()) return;
   const Granted granted = std::move(found->second);
@@ -164,8 +162,8 @@ void ChunkReceiver::on_received(uint64_t transfer_id, const Status& status,
 void ChunkReceiver::refetch_or_finish(const Wanted& wanted, const Status& status) {
   Item& item = wanted.item();
   const std::string key = item.want.ref.key.to_string();
-  context_.log(LogLevel::kWarn, "chunk_failed peer=" + peer_ + " key=" + key + " attempt=" +
-                                    std::to_string(item.refetches + 1) + " cause=\"" +
+  context_.log(LogLevel::kWarn, "chunk_failed peer=" + peer_ + " key=" + key +
+                                    " attempt=" + std::to_string(item.refetches + 1) + " cause=\"" +
                                     status.to_string() + "\"");
   if (status.code() == StatusCode::kDataLoss) {
     ++context_.stats.chunks_mismatched;

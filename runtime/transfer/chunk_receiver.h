@@ -58,8 +58,8 @@ class ChunkReceiver {
 
     Item& item() const { return fetch->items[index]; }
   };
-  /// What one FetchMessage asked for. The peer answers for each item once, by an offer or a refusal,
-  /// and the answer empties its place: a second one finds nothing.
+  /// What one FetchMessage asked for. The peer answers for each item once, by an offer or a
+  /// refusal, and the answer empties its place: a second one finds nothing.
   struct Request {
     std::vector<std::optional<Wanted>> items;
     size_t open_items = 0;

@@ -48,8 +48,8 @@ bool ChunkSender::offer(const Planned& planned) {
 
 Status ChunkSender::post(const Planned& planned, const PagedChunk& pages, MemoryObjPtr staging) {
   if (pages.layout == nullptr) return Status(StatusCode::kInternal, "the provider gave no layout");
-  const int64_t fragment_bytes = fit_fragment_bytes(
-      *pages.layout, context_.options.fragment_bytes, outputs_.max_header_bytes);
+  const int64_t fragment_bytes =
+      fit_fragment_bytes(*pages.layout, context_.options.fragment_bytes, outputs_.max_header_bytes);
   KVFERRY_ASSIGN_OR_RETURN(ChunkPlan plan, plan_chunk(planned.ref, pages, fragment_bytes));
   const auto payload_bytes = static_cast<size_t>(plan.layout.size_bytes);
   if (payload_bytes > staging->capacity().size()) {
@@ -123,9 +123,9 @@ void ChunkSender::on_ack(const AckMessage& ack) {
   posted.outcome = ack.outcome;
   if (posted.state == TransferState::kPosted) posted.sent = true;  // refused: nothing was sent
   if (ack.outcome != ChunkOutcome::kVerified) {
-    context_.log(LogLevel::kWarn,
-                 "chunk_not_taken peer=" + peer_ + " key=" + posted.planned.ref.key.to_string() +
-                     " reason=\"" + ack.reason + "\"");
+    context_.log(LogLevel::kWarn, "chunk_not_taken peer=" + peer_ +
+                                      " key=" + posted.planned.ref.key.to_string() + " reason=\"" +
+                                      ack.reason + "\"");
   }
   finish_if_quiet(ack.transfer_id, posted);
 }

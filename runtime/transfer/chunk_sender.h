@@ -24,7 +24,7 @@ class ChunkSender {
   struct Outputs {
     std::function<void(const ControlMessage&)> send_message;
     std::function<void(std::shared_ptr<OutgoingChunk>)> send_chunk;  ///< to the data path
-    size_t max_header_bytes = 0;                                      ///< of the data path
+    size_t max_header_bytes = 0;                                     ///< of the data path
   };
 
   ChunkSender(EngineContext& context, std::string peer, Outputs outputs);

@@ -13,8 +13,8 @@ std::string fragment_name(const ChunkPlan& plan, size_t fragment) {
 Status mismatch(const ChunkPlan& plan, const FragmentHeader& header,
                 std::span<const uint64_t> found) {
   const Fragment& fragment = plan.fragments[header.fragment];
-  const auto [wrong, expected] = std::mismatch(found.begin(), found.end(),
-                                               header.tile_digests.begin());
+  const auto [wrong, expected] =
+      std::mismatch(found.begin(), found.end(), header.tile_digests.begin());
   const std::string where = fragment_name(plan, header.fragment);
   if (wrong == found.end()) {
     return Status(StatusCode::kDataLoss,
@@ -191,8 +191,8 @@ Status DataPath::verify_and_scatter(IncomingChunk& chunk, const FragmentHeader& 
                                   {.store = StoreHint::kStreaming}));
   chunk.cost.scatter += executor_.clock().now() - start;
   const uint64_t sum = tile_sum(first_tile, found);
-  const uint64_t digest = bind_digest(plan.identity, first_tile, plan.num_tiles(fragment), sum,
-                                      fragment.size_bytes);
+  const uint64_t digest =
+      bind_digest(plan.identity, first_tile, plan.num_tiles(fragment), sum, fragment.size_bytes);
   if (digest != header.fragment_digest || found != header.tile_digests) {
     return mismatch(plan, header, found);
   }
@@ -210,8 +210,8 @@ void DataPath::finish_if_received(const std::shared_ptr<IncomingChunk>& chunk) {
   if (chunk->status.is_ok() &&
       bind_digest(plan.identity, 0, plan.layout.num_tiles(), chunk->tile_sum,
                   plan.layout.size_bytes) != chunk->landing_memory->chunk_digest) {
-    chunk->status = Status(StatusCode::kDataLoss,
-                           "chunk " + plan.ref.key.to_string() + " has a wrong digest");
+    chunk->status =
+        Status(StatusCode::kDataLoss, "chunk " + plan.ref.key.to_string() + " has a wrong digest");
   }
   events_.on_received(chunk->transfer_id, chunk->status, chunk->cost);
 }

@@ -13,7 +13,8 @@
 namespace kvferry {
 
 /// The data link to one peer, and all work per fragment: gather and digest on the way out; pull,
-/// verify and scatter on the way in. The control side hears of a chunk once, when it has ended here.
+/// verify and scatter on the way in. The control side hears of a chunk once, when it has ended
+/// here.
 ///
 /// Threads: the data executor only; the events are called on it too.
 class DataPath {

@@ -36,14 +36,14 @@ PeerSession::PeerSession(EngineContext& context, UniqueFd socket)
 void PeerSession::start(Events events) {
   events_ = std::move(events);
   const std::weak_ptr<PeerSession> weak = weak_from_this();
-  const Status started = channel_.start(
-      [this](std::span<const std::byte> bytes) { on_bytes(bytes); },
-      [this](const Status& status) {
-        end(Status(StatusCode::kUnavailable,
-                   status.is_ok() ? "the control connection ended: the peer is gone"
-                                  : std::string(status.message())),
-            false);
-      });
+  const Status started =
+      channel_.start([this](std::span<const std::byte> bytes) { on_bytes(bytes); },
+                     [this](const Status& status) {
+                       end(Status(StatusCode::kUnavailable,
+                                  status.is_ok() ? "the control connection ended: the peer is gone"
+                                                 : std::string(status.message())),
+                           false);
+                     });
   if (!started.is_ok()) {
     end(started, false);
     return;
@@ -117,7 +117,8 @@ Status PeerSession::on(HelloMessage& hello) {
   peer_name_ = peer_hello_.name;
   const Transport& transport = *context_.options.transport;
   const PeerClass best_path = context_.options.best_path;
-  own_path_.same_host = best_path <= PeerClass::kSameHostShm && !own_hello_.host_id.empty() && own_hello_.host_id == peer_hello_.host_id &&
+  own_path_.same_host = best_path <= PeerClass::kSameHostShm && !own_hello_.host_id.empty() &&
+                        own_hello_.host_id == peer_hello_.host_id &&
                         transport.is_available(PeerClass::kSameHostShm).is_ok();
   own_path_.can_pull =
       best_path <= PeerClass::kSameHostPull &&
@@ -132,9 +133,9 @@ Status PeerSession::on(HelloMessage& hello) {
 
 Result<PeerClass> PeerSession::choose_class(const PathMessage& peer) const {
   const Transport& transport = *context_.options.transport;
-  const bool same_process =
-      context_.options.best_path == PeerClass::kSameProcess &&
-      own_hello_.pid == peer_hello_.pid && own_hello_.host_id == peer_hello_.host_id;
+  const bool same_process = context_.options.best_path == PeerClass::kSameProcess &&
+                            own_hello_.pid == peer_hello_.pid &&
+                            own_hello_.host_id == peer_hello_.host_id;
   if (same_process && transport.is_available(PeerClass::kSameProcess).is_ok()) {
     return PeerClass::kSameProcess;
   }
@@ -160,8 +161,8 @@ void PeerSession::open_link() {
     std::shared_ptr<DataPath> path;
     Status status;
     if (link) {
-      path = std::make_shared<DataPath>(std::move(link).value(), context.data,
-                                        self->data_events(), context.options.staged_fragment_hook);
+      path = std::make_shared<DataPath>(std::move(link).value(), context.data, self->data_events(),
+                                        context.options.staged_fragment_hook);
     } else {
       status = link.error();
     }
@@ -212,8 +213,8 @@ void PeerSession::on_link_opened(std::shared_ptr<DataPath> path, const Status& s
 }
 
 Status PeerSession::on(LinkMessage& link) {
-  KVFERRY_RETURN_IF_ERROR(in_order(state_ == State::kLink && peer_link_address_.empty() &&
-                                   !link.address.empty()));
+  KVFERRY_RETURN_IF_ERROR(
+      in_order(state_ == State::kLink && peer_link_address_.empty() && !link.address.empty()));
   if (link.peer_class != peer_class_) {
     return Status(StatusCode::kFailedPrecondition, "the peer chose another path than we did");
   }
@@ -251,7 +252,8 @@ void PeerSession::become_ready_if_both() {
   if (!own_ready_ || !peer_ready_ || state_ != State::kLink) return;
   state_ = State::kReady;
   was_ready_ = true;
-  context_.log(LogLevel::kInfo, "peer_connected peer=" + peer_name_ + " path=\"" + path_name_ + "\"");
+  context_.log(LogLevel::kInfo,
+               "peer_connected peer=" + peer_name_ + " path=\"" + path_name_ + "\"");
   if (events_.on_handshake) std::exchange(events_.on_handshake, nullptr)(Status());
 }
 
@@ -376,8 +378,8 @@ void PeerSession::reclaim_when_gone(std::vector<LeaseId> quarantined) {
   };
   const Status watched = context_.control.watch_fd(pidfd_.get(), false, reclaim);
   if (!watched.is_ok()) {
-    context_.log(LogLevel::kWarn, "quarantine_kept peer=" + peer_name_ + " cause=\"" +
-                                      watched.to_string() + "\"");
+    context_.log(LogLevel::kWarn,
+                 "quarantine_kept peer=" + peer_name_ + " cause=\"" + watched.to_string() + "\"");
   }
 }
 

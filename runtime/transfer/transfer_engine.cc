@@ -125,9 +125,8 @@ TransferEngine::Impl::~Impl() {
 }
 
 Status TransferEngine::Impl::admit(const std::string& peer) const {
-  const bool known = std::any_of(sessions_.begin(), sessions_.end(), [&](const auto& session) {
-    return session->peer_name() == peer;
-  });
+  const bool known = std::any_of(sessions_.begin(), sessions_.end(),
+                                 [&](const auto& session) { return session->peer_name() == peer; });
   if (!known) return {};
   return Status(StatusCode::kAlreadyExists,
                 "a peer named '" + peer + "' is connected already; names must be unique");
@@ -143,13 +142,15 @@ std::shared_ptr<PeerSession> TransferEngine::Impl::add_session(
       .on_handshake =
           [this, on_handshake = std::move(on_handshake)](const Status& status) {
             if (!status.is_ok()) {
-              context_->log(LogLevel::kWarn, "handshake_failed cause=\"" + status.to_string() + "\"");
+              context_->log(LogLevel::kWarn,
+                            "handshake_failed cause=\"" + status.to_string() + "\"");
             }
             if (on_handshake) on_handshake(status);
           },
       .on_ended =
           [this, raw](const Status& status) {
-            if (on_peer_lost && !ending_ && raw->was_ready()) on_peer_lost(raw->peer_name(), status);
+            if (on_peer_lost && !ending_ && raw->was_ready())
+              on_peer_lost(raw->peer_name(), status);
             if (ending_) remove(raw);
           },
       .on_reclaimed = [this, raw] { remove(raw); },

@@ -75,7 +75,8 @@ class EnginePair {
   /// Computes a prompt's KV on the prefill side and returns its chunks.
   std::vector<ChunkRef> prefill_prompt(uint32_t first_token, int64_t num_tokens) {
     std::vector<uint32_t> tokens;
-    for (int64_t i = 0; i < num_tokens; ++i) tokens.push_back(first_token + static_cast<uint32_t>(i));
+    for (int64_t i = 0; i < num_tokens; ++i)
+      tokens.push_back(first_token + static_cast<uint32_t>(i));
     const std::vector<ChunkRef> chunks = chunks_of_prompt(model, hasher, tokens);
     provider->with_cache([&](PromptCache& cache) {
       auto opened = cache.open_prompt(chunks).value();
@@ -121,14 +122,15 @@ class EnginePair {
 
   /// Every byte of a chunk in the decode side's pages against the oracle.
   void expect_content(const PromptChunk& chunk) {
-    const auto mismatch = verify_chunk(decode_cache->cache().layout(), chunk.slots,
-                                       chunk.ref.key.chunk_hash);
+    const auto mismatch =
+        verify_chunk(decode_cache->cache().layout(), chunk.slots, chunk.ref.key.chunk_hash);
     ASSERT_TRUE(mismatch.has_value());
     EXPECT_FALSE(mismatch->has_value()) << (*mismatch)->to_string();
   }
 
   ModelShape model = tiny_model();
-  ChunkHasher hasher = ChunkHasher::create({.chunk_tokens = 256, .hash_partial_chunk = true}).value();
+  ChunkHasher hasher =
+      ChunkHasher::create({.chunk_tokens = 256, .hash_partial_chunk = true}).value();
   std::optional<PromptProvider> provider;
   std::optional<PromptCache> decode_cache;
   std::unique_ptr<TransferEngine> prefill;

@@ -23,17 +23,15 @@ Result<std::unique_ptr<DecodeWorker>> DecodeWorker::create(const WorkerSetup& se
   KVFERRY_ASSIGN_OR_RETURN(WorkerBase base,
                            WorkerBase::create(setup, setup.seed + kCacheSeedOffset));
   std::unique_ptr<DecodeWorker> worker(new DecodeWorker(std::move(base)));
-  KVFERRY_ASSIGN_OR_RETURN(
-      TransferEngineOptions options,
-      worker->base_.engine_options(1, static_cast<size_t>(setup.pool_chunks)));
+  KVFERRY_ASSIGN_OR_RETURN(TransferEngineOptions options,
+                           worker->base_.engine_options(1, static_cast<size_t>(setup.pool_chunks)));
   KVFERRY_ASSIGN_OR_RETURN(worker->engine_, TransferEngine::create(std::move(options)));
   return worker;
 }
 
 Result<nlohmann::json> DecodeWorker::connect(int64_t prefill_port) {
-  KVFERRY_ASSIGN_OR_RETURN(
-      [[maybe_unused]] const std::string peer,
-      engine_->connect("127.0.0.1", static_cast<uint16_t>(prefill_port)));
+  KVFERRY_ASSIGN_OR_RETURN([[maybe_unused]] const std::string peer,
+                           engine_->connect("127.0.0.1", static_cast<uint16_t>(prefill_port)));
   const std::vector<PeerInfo> peers = engine_->peers();
   if (peers.empty()) return make_error(StatusCode::kUnavailable, "the prefill side is gone");
   return nlohmann::json{{"path", peers.front().path},
@@ -51,10 +49,10 @@ DecodeWorker::Fetched DecodeWorker::fetch_missing(std::vector<PromptChunk>& prom
   fetched.ends.assign(items.size(), Status());
   std::promise<void> done;
   const auto start = SteadyTime::now();
-  engine_->fetch(kPrefill, std::move(items),
-                 {.on_chunk = [&fetched](size_t item,
-                                         const Status& status) { fetched.ends[item] = status; },
-                  .on_done = [&done] { done.set_value(); }});
+  engine_->fetch(
+      kPrefill, std::move(items),
+      {.on_chunk = [&fetched](size_t item, const Status& status) { fetched.ends[item] = status; },
+       .on_done = [&done] { done.set_value(); }});
   done.get_future().wait();
   fetched.seconds = seconds_since(start);
   return fetched;
@@ -115,9 +113,8 @@ Result<int64_t> DecodeWorker::verify(const std::vector<PromptChunk>& prompt,
   int64_t verified = 0;
   for (const PromptChunk& chunk : prompt) {
     if (!chunk.is_held) continue;
-    KVFERRY_ASSIGN_OR_RETURN(
-        const auto mismatch,
-        verify_chunk(cache_.cache().layout(), chunk.slots, chunk.ref.key.chunk_hash));
+    KVFERRY_ASSIGN_OR_RETURN(const auto mismatch, verify_chunk(cache_.cache().layout(), chunk.slots,
+                                                               chunk.ref.key.chunk_hash));
     if (mismatch) {
       errors.push_back("wrong bytes in chunk " + chunk.ref.key.to_string() + ": " +
                        mismatch->to_string());

@@ -94,8 +94,7 @@ Status plan_memory(const DemoFlags& flags, DemoPlan& plan) {
                                     std::string(plan.model.name) + "; give at least " +
                                     mebibytes(least_bytes));
   }
-  const int64_t scratch_bytes =
-      scratch_bytes_for(plan.memory_bytes * 5 / 6, least_scratch_bytes);
+  const int64_t scratch_bytes = scratch_bytes_for(plan.memory_bytes * 5 / 6, least_scratch_bytes);
   plan.scratch_blocks = scratch_bytes / block_bytes;
   const int64_t cache_bytes = plan.memory_bytes - fixed_bytes - scratch_bytes;
   plan.num_blocks = cache_bytes / block_bytes;

@@ -19,8 +19,8 @@ struct DemoFlags {
   std::string memory;  ///< "6GiB"; empty: a quarter of what is free
   std::string json;
   std::string path = "auto";  ///< pull, shm, tcp, or the best that works here
-  int64_t requests = 0;    ///< 0: all of the trace, or 60 of the built-in workload
-  int64_t max_tokens = 0;  ///< 0: no cut
+  int64_t requests = 0;       ///< 0: all of the trace, or 60 of the built-in workload
+  int64_t max_tokens = 0;     ///< 0: no cut
   int64_t corrupt_one_in = 0;
   uint64_t seed = 1;
   bool skip_ceilings = false;  ///< only the replay; rates of stages are not measured
@@ -40,10 +40,10 @@ struct DemoPlan {
   bool verbose = false;
   std::string json;
 
-  int64_t memory_bytes = 0;  ///< bound of each worker
-  int64_t num_blocks = 0;    ///< of each worker's paged cache
+  int64_t memory_bytes = 0;    ///< bound of each worker
+  int64_t num_blocks = 0;      ///< of each worker's paged cache
   int64_t scratch_blocks = 0;  ///< of the cache that the meters walk through
-  int64_t pool_chunks = 0;   ///< chunks in flight: staged on one side, landing on the other
+  int64_t pool_chunks = 0;     ///< chunks in flight: staged on one side, landing on the other
   int64_t chunk_bytes = 0;
 };
 

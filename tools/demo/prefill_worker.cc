@@ -13,12 +13,11 @@ Result<std::unique_ptr<PrefillWorker>> PrefillWorker::create(const WorkerSetup& 
   KVFERRY_ASSIGN_OR_RETURN(WorkerBase base,
                            WorkerBase::create(setup, setup.seed + kCacheSeedOffset));
   std::unique_ptr<PrefillWorker> worker(new PrefillWorker(std::move(base), setup.corrupt_one_in));
-  KVFERRY_ASSIGN_OR_RETURN(
-      TransferEngineOptions options,
-      worker->base_.engine_options(static_cast<size_t>(setup.pool_chunks), 1));
+  KVFERRY_ASSIGN_OR_RETURN(TransferEngineOptions options,
+                           worker->base_.engine_options(static_cast<size_t>(setup.pool_chunks), 1));
   if (setup.corrupt_one_in > 0) {
-    options.staged_fragment_hook = [&corruptor = worker->corruptor_](
-                                       const StagedFragment& fragment) {
+    options.staged_fragment_hook = [&corruptor =
+                                        worker->corruptor_](const StagedFragment& fragment) {
       corruptor.on_staged(fragment);
     };
   }

@@ -90,8 +90,8 @@ nlohmann::json report_json(const DemoPlan& plan, const DemoReport& report) {
       {"pipeline_ceiling_gbps", report.pipeline.ceiling_gbps},
       {"p50_ms", report.request_percentile_ms(50)},
       {"p99_ms", report.request_percentile_ms(99)},
-      {"rss_peak_bytes", {{"prefill", report.prefill_rss_peak_bytes},
-                          {"decode", report.decode_rss_peak_bytes}}},
+      {"rss_peak_bytes",
+       {{"prefill", report.prefill_rss_peak_bytes}, {"decode", report.decode_rss_peak_bytes}}},
       {"errors", report.errors},
   };
 }
@@ -103,29 +103,30 @@ std::string report_table(const DemoPlan& plan, const DemoReport& report) {
   std::string out = "\n";
   out += format("  model        %s, %s, over %s\n", std::string(plan.model.name).c_str(),
                 plan.workload_name.c_str(), report.path.c_str());
-  out += format("  requests     %lld, %lld cut to fit; %lld tokens, %.1f%% of them held already\n",
-                static_cast<long long>(report.requests),
-                static_cast<long long>(report.requests_cut),
-                static_cast<long long>(report.tokens), hit_rate);
-  out += format("  chunks       %lld moved (%lld of them again after eviction), %lld reused, "
-                "%lld evicted\n",
-                static_cast<long long>(report.chunks_moved),
-                static_cast<long long>(report.chunks_moved_again),
-                static_cast<long long>(report.chunks_reused),
-                static_cast<long long>(report.chunks_evicted));
-  out += format("  verified     %lld of %lld chunks byte for byte\n",
-                static_cast<long long>(report.chunks_verified),
-                static_cast<long long>(report.chunks));
+  out +=
+      format("  requests     %lld, %lld cut to fit; %lld tokens, %.1f%% of them held already\n",
+             static_cast<long long>(report.requests), static_cast<long long>(report.requests_cut),
+             static_cast<long long>(report.tokens), hit_rate);
+  out += format(
+      "  chunks       %lld moved (%lld of them again after eviction), %lld reused, "
+      "%lld evicted\n",
+      static_cast<long long>(report.chunks_moved),
+      static_cast<long long>(report.chunks_moved_again),
+      static_cast<long long>(report.chunks_reused), static_cast<long long>(report.chunks_evicted));
+  out +=
+      format("  verified     %lld of %lld chunks byte for byte\n",
+             static_cast<long long>(report.chunks_verified), static_cast<long long>(report.chunks));
   if (plan.corrupt_one_in > 0) {
-    out += format("  faults       %lld chunks corrupted on purpose, %lld found, %lld fetched again\n",
-                  static_cast<long long>(report.chunks_corrupted),
-                  static_cast<long long>(report.chunks_mismatched),
-                  static_cast<long long>(report.chunks_refetched));
+    out +=
+        format("  faults       %lld chunks corrupted on purpose, %lld found, %lld fetched again\n",
+               static_cast<long long>(report.chunks_corrupted),
+               static_cast<long long>(report.chunks_mismatched),
+               static_cast<long long>(report.chunks_refetched));
   }
-  out += format("  moved        %s in %.2f s; a request took %.2f ms (p50), %.2f ms (p99)\n",
-                bytes_text(static_cast<double>(report.bytes_moved)).c_str(),
-                report.transfer_seconds, report.request_percentile_ms(50),
-                report.request_percentile_ms(99));
+  out +=
+      format("  moved        %s in %.2f s; a request took %.2f ms (p50), %.2f ms (p99)\n",
+             bytes_text(static_cast<double>(report.bytes_moved)).c_str(), report.transfer_seconds,
+             report.request_percentile_ms(50), report.request_percentile_ms(99));
   out += format("  memory       prefill %s, decode %s at most; bound %s each\n",
                 bytes_text(static_cast<double>(report.prefill_rss_peak_bytes)).c_str(),
                 bytes_text(static_cast<double>(report.decode_rss_peak_bytes)).c_str(),

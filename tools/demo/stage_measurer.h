@@ -21,8 +21,7 @@ class StageMeasurer {
     std::function<Result<nlohmann::json>(nlohmann::json)> prefill;
     std::function<Result<nlohmann::json>(nlohmann::json)> decode;
     /// The same command on both at once; the answers of prefill and decode.
-    std::function<Result<std::pair<nlohmann::json, nlohmann::json>>(nlohmann::json,
-                                                                    nlohmann::json)>
+    std::function<Result<std::pair<nlohmann::json, nlohmann::json>>(nlohmann::json, nlohmann::json)>
         both;
   };
 

@@ -41,10 +41,9 @@ Result<WireRoundKind> parse_kind(const std::string& name) {
 Result<std::unique_ptr<StageMeters>> StageMeters::create(const WorkerSetup& setup) {
   KVFERRY_ASSIGN_OR_RETURN(const ModelShape model, find_model(setup.model));
   KVFERRY_ASSIGN_OR_RETURN(std::shared_ptr<Transport> transport, make_transport("ucx"));
-  KVFERRY_ASSIGN_OR_RETURN(
-      PagedKVCache scratch,
-      PagedKVCache::create(model, model.preset, setup.scratch_blocks,
-                           setup.seed + kScratchSeedOffset));
+  KVFERRY_ASSIGN_OR_RETURN(PagedKVCache scratch,
+                           PagedKVCache::create(model, model.preset, setup.scratch_blocks,
+                                                setup.seed + kScratchSeedOffset));
   return std::unique_ptr<StageMeters>(
       new StageMeters(setup, std::move(transport), std::move(scratch)));
 }
@@ -53,9 +52,8 @@ Result<nlohmann::json> StageMeters::measure_copies() {
   CopyMeterOptions options;
   options.ring_chunks = static_cast<size_t>(setup_.pool_chunks);
   const bool is_prefill = setup_.role == "prefill";
-  KVFERRY_ASSIGN_OR_RETURN(
-      const CopyRates rates,
-      is_prefill ? measure_gather(scratch_, options) : measure_scatter(scratch_, options));
+  KVFERRY_ASSIGN_OR_RETURN(const CopyRates rates, is_prefill ? measure_gather(scratch_, options)
+                                                             : measure_scatter(scratch_, options));
   return nlohmann::json{{"gbps", rates.ours_gbps},
                         {"ceiling_gbps", rates.ceiling_gbps},
                         {"exceeds_cache", rates.exceeds_cache}};

@@ -19,8 +19,7 @@ constexpr size_t kMaxErrors = 20;
 /// One line that is rewritten on a terminal, and now and then a new one elsewhere.
 class Progress {
  public:
-  explicit Progress(size_t total)
-      : total_(total), is_terminal_(::isatty(STDERR_FILENO) == 1) {}
+  explicit Progress(size_t total) : total_(total), is_terminal_(::isatty(STDERR_FILENO) == 1) {}
   ~Progress() {
     if (is_terminal_ && shown_) std::fprintf(stderr, "\r\033[K");
   }
@@ -28,16 +27,16 @@ class Progress {
   void show(const DemoReport& report, size_t done) {
     if (!is_terminal_ && done * 10 / total_ == (done - 1) * 10 / total_) return;
     shown_ = true;
-    std::fprintf(stderr,
-                 "%s  request %zu of %zu: %lld chunks moved, %lld reused, %lld verified, %.2f GB/s%s",
-                 is_terminal_ ? "\r\033[K" : "", done, total_,
-                 static_cast<long long>(report.chunks_moved),
-                 static_cast<long long>(report.chunks_reused),
-                 static_cast<long long>(report.chunks_verified),
-                 report.transfer_seconds > 0
-                     ? static_cast<double>(report.bytes_moved) / 1e9 / report.transfer_seconds
-                     : 0.0,
-                 is_terminal_ ? "" : "\n");
+    std::fprintf(
+        stderr,
+        "%s  request %zu of %zu: %lld chunks moved, %lld reused, %lld verified, %.2f GB/s%s",
+        is_terminal_ ? "\r\033[K" : "", done, total_, static_cast<long long>(report.chunks_moved),
+        static_cast<long long>(report.chunks_reused),
+        static_cast<long long>(report.chunks_verified),
+        report.transfer_seconds > 0
+            ? static_cast<double>(report.bytes_moved) / 1e9 / report.transfer_seconds
+            : 0.0,
+        is_terminal_ ? "" : "\n");
     std::fflush(stderr);
   }
 
@@ -53,9 +52,8 @@ Result<DemoReport> Supervisor::run() {
   DemoReport report;
   KVFERRY_RETURN_IF_ERROR(start_workers());
   KVFERRY_ASSIGN_OR_RETURN(const nlohmann::json listening, call(*prefill_, {{"do", "listen"}}));
-  KVFERRY_ASSIGN_OR_RETURN(
-      const nlohmann::json connected,
-      call(*decode_, {{"do", "connect"}, {"port", listening.at("port")}}));
+  KVFERRY_ASSIGN_OR_RETURN(const nlohmann::json connected,
+                           call(*decode_, {{"do", "connect"}, {"port", listening.at("port")}}));
   report.path = connected.at("path").get<std::string>();
   std::optional<StageMeasurer> measurer;
   if (!plan_.skip_ceilings) {
@@ -119,15 +117,15 @@ Status Supervisor::replay(std::optional<StageMeasurer>& measurer, DemoReport& re
     KVFERRY_RETURN_IF_ERROR(replay_one(request, report));
     progress.show(report, static_cast<size_t>(report.requests));
     if (!measurer) continue;
-    KVFERRY_RETURN_IF_ERROR(measurer->between_requests(
-        report.requests, static_cast<int64_t>(plan_.requests.size())));
+    KVFERRY_RETURN_IF_ERROR(
+        measurer->between_requests(report.requests, static_cast<int64_t>(plan_.requests.size())));
   }
   return {};
 }
 
 Status Supervisor::replay_one(const TraceRequest& request, DemoReport& report) {
-  const int64_t fits = plan_.num_blocks * plan_.model.block_tokens / kDefaultChunkTokens *
-                       kDefaultChunkTokens;
+  const int64_t fits =
+      plan_.num_blocks * plan_.model.block_tokens / kDefaultChunkTokens * kDefaultChunkTokens;
   const int64_t limit = plan_.max_tokens > 0 ? std::min(fits, plan_.max_tokens) : fits;
   PromptCommand prompt{request.hash_ids, request.input_length,
                        std::min(limit, request.input_length)};

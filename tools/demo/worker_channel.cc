@@ -32,8 +32,7 @@ Status WorkerChannel::send(const nlohmann::json& message) {
   const std::string line = message.dump() + "\n";
   size_t sent = 0;
   while (sent < line.size()) {
-    const ssize_t n =
-        ::send(socket_.get(), line.data() + sent, line.size() - sent, MSG_NOSIGNAL);
+    const ssize_t n = ::send(socket_.get(), line.data() + sent, line.size() - sent, MSG_NOSIGNAL);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return Status(StatusCode::kUnavailable, "the other end is gone");
     sent += static_cast<size_t>(n);
@@ -52,8 +51,7 @@ std::optional<std::string> WorkerChannel::take_line() {
 Result<bool> WorkerChannel::read_some(bool wait) {
   std::array<char, 65536> buffer;
   for (;;) {
-    const ssize_t n =
-        ::recv(socket_.get(), buffer.data(), buffer.size(), wait ? 0 : MSG_DONTWAIT);
+    const ssize_t n = ::recv(socket_.get(), buffer.data(), buffer.size(), wait ? 0 : MSG_DONTWAIT);
     if (n > 0) {
       received_.append(buffer.data(), static_cast<size_t>(n));
       return true;

@@ -91,9 +91,8 @@ int serve(WorkerChannel& channel, const Commands& commands) {
     auto message = channel.receive();
     if (!message) return 0;
     Answer result = answer(commands, *message);
-    const nlohmann::json reply =
-        result ? nlohmann::json{{"ok", std::move(result).value()}}
-               : nlohmann::json{{"error", result.error().to_string()}};
+    const nlohmann::json reply = result ? nlohmann::json{{"ok", std::move(result).value()}}
+                                        : nlohmann::json{{"error", result.error().to_string()}};
     if (!channel.send(reply).is_ok()) return 0;
   }
 }

@@ -36,23 +36,18 @@ Result<std::unique_ptr<WorkerProcess>> WorkerProcess::start(const std::string& r
   KVFERRY_ASSIGN_OR_RETURN(auto ends, WorkerChannel::make_pair());
   // The child's end survives exec; nothing else of ours does.
   ::fcntl(ends.second.get(), F_SETFD, 0);
-  std::array<std::string, 6> words = {"kvferry",
-                                      "worker",
-                                      "--channel",
-                                      std::to_string(ends.second.get()),
-                                      "--supervisor",
-                                      std::to_string(::getpid())};
+  std::array<std::string, 6> words = {"kvferry",      "worker",
+                                      "--channel",    std::to_string(ends.second.get()),
+                                      "--supervisor", std::to_string(::getpid())};
   std::array<char*, 7> argv{};
   for (size_t i = 0; i < words.size(); ++i) argv[i] = words[i].data();
   pid_t pid = 0;
-  const int error =
-      ::posix_spawn(&pid, "/proc/self/exe", nullptr, nullptr, argv.data(), environ);
+  const int error = ::posix_spawn(&pid, "/proc/self/exe", nullptr, nullptr, argv.data(), environ);
   if (error != 0) {
     return make_error(StatusCode::kResourceExhausted,
                       "the " + role + " worker cannot be started: " + std::strerror(error));
   }
-  return std::unique_ptr<WorkerProcess>(
-      new WorkerProcess(role, pid, std::move(ends.first)));
+  return std::unique_ptr<WorkerProcess>(new WorkerProcess(role, pid, std::move(ends.first)));
 }
 
 WorkerProcess::~WorkerProcess() {

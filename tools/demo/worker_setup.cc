@@ -15,9 +15,8 @@ Result<WorkerBase> WorkerBase::create(const WorkerSetup& setup, uint64_t cache_s
   KVFERRY_ASSIGN_OR_RETURN(
       ChunkHasher hasher,
       ChunkHasher::create({.chunk_tokens = kDefaultChunkTokens, .hash_partial_chunk = true}));
-  KVFERRY_ASSIGN_OR_RETURN(
-      PagedKVCache cache,
-      PagedKVCache::create(model, model.preset, setup.num_blocks, cache_seed));
+  KVFERRY_ASSIGN_OR_RETURN(PagedKVCache cache,
+                           PagedKVCache::create(model, model.preset, setup.num_blocks, cache_seed));
   return WorkerBase(setup, model, std::move(hasher), PromptCache(std::move(cache)));
 }
 
@@ -26,8 +25,8 @@ WorkerBase::WorkerBase(WorkerSetup setup, ModelShape model, ChunkHasher hasher, 
       model_(model),
       hasher_(std::move(hasher)),
       cache_(std::move(cache)),
-      logger_(make_stderr_logger(setup_.role,
-                                 setup_.verbose ? LogLevel::kInfo : LogLevel::kError)) {}
+      logger_(
+          make_stderr_logger(setup_.role, setup_.verbose ? LogLevel::kInfo : LogLevel::kError)) {}
 
 Result<TransferEngineOptions> WorkerBase::engine_options(size_t staging_chunks,
                                                          size_t landing_chunks) const {

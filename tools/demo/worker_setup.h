@@ -31,9 +31,8 @@ struct WorkerSetup {
   bool verbose = false;
 };
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(WorkerSetup, role, model, token, best_path, num_blocks,
-                                   scratch_blocks,
-                                   pool_chunks, chunk_bytes, corrupt_one_in, seed, prefill_port,
-                                   verbose)
+                                   scratch_blocks, pool_chunks, chunk_bytes, corrupt_one_in, seed,
+                                   prefill_port, verbose)
 
 /// A prompt, as the supervisor names it: the trace's request, cut.
 struct PromptCommand {

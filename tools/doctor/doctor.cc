@@ -13,9 +13,12 @@ namespace {
 
 std::string_view health_name(Health health) {
   switch (health) {
-    case Health::kOk: return "ok";
-    case Health::kLimited: return "limited";
-    case Health::kMissing: return "missing";
+    case Health::kOk:
+      return "ok";
+    case Health::kLimited:
+      return "limited";
+    case Health::kMissing:
+      return "missing";
   }
   return "unknown";
 }
@@ -45,7 +48,8 @@ int run_doctor(const std::string& json_path) {
   for (const Finding& finding : findings) {
     std::printf("  %-8s %-18s %s\n", std::string(health_name(finding.health)).c_str(),
                 finding.subject.c_str(), finding.found.c_str());
-    if (!finding.advice.empty()) std::printf("  %-8s %-18s -> %s\n", "", "", finding.advice.c_str());
+    if (!finding.advice.empty())
+      std::printf("  %-8s %-18s -> %s\n", "", "", finding.advice.c_str());
     list.push_back({{"subject", finding.subject},
                     {"health", health_name(finding.health)},
                     {"found", finding.found},
@@ -56,8 +60,7 @@ int run_doctor(const std::string& json_path) {
                               : "Chunks cannot move between processes here; see above.");
   if (!json_path.empty()) {
     const Status written = write_json_file(
-        json_path,
-        {{"version", KVFERRY_VERSION_STRING}, {"works", works}, {"findings", list}});
+        json_path, {{"version", KVFERRY_VERSION_STRING}, {"works", works}, {"findings", list}});
     if (!written.is_ok()) {
       std::fprintf(stderr, "kvferry doctor: %s\n", std::string(written.message()).c_str());
       return 2;

@@ -25,7 +25,8 @@ struct Finding {
 std::vector<Finding> examine_machine();
 
 /// `kvferry doctor`: prints the findings, and writes them to `json_path` unless it is empty.
-/// Exit code 0 when chunks can move between processes here, else 1; 2 if the file cannot be written.
+/// Exit code 0 when chunks can move between processes here, else 1; 2 if the file cannot be
+/// written.
 int run_doctor(const std::string& json_path);
 
 }  // namespace kvferry

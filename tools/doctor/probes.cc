@@ -69,8 +69,8 @@ Finding probe_memory() {
 
 Finding probe_huge_pages() {
   const std::string mode = first_line("/sys/kernel/mm/transparent_hugepage/enabled");
-  const bool given = mode.find("[always]") != std::string::npos ||
-                     mode.find("[madvise]") != std::string::npos;
+  const bool given =
+      mode.find("[always]") != std::string::npos || mode.find("[madvise]") != std::string::npos;
   return {.subject = "huge pages",
           .health = given ? Health::kOk : Health::kLimited,
           .found = mode.empty() ? "this kernel has no transparent ones" : "transparent: " + mode,

@@ -94,15 +94,15 @@ TEST(TransferEngine, AFlippedByteIsFoundAndTheChunkFetchedAgain) {
 }
 
 TEST(TransferEngine, AChunkThatNeverVerifiesEndsAsDataLossAndIsNotPublished) {
-  EnginePair pair({.max_refetches = 2,
-                   .hook = [](const StagedFragment& fragment) {
+  EnginePair pair({.max_refetches = 2, .hook = [](const StagedFragment& fragment) {
                      fragment.bytes[0] ^= std::byte{1};
                    }});
   ASSERT_THAT(pair.connect(), IsOk());
   const auto chunks = pair.prefill_prompt(7, 300);
   auto opened = pair.decode_cache->open_prompt(chunks).value();
-  EXPECT_THAT(pair.fetch(opened), Each(StatusIs(StatusCode::kDataLoss,
-                                                AllOf(HasSubstr("3 attempts"), HasSubstr("layer")))));
+  EXPECT_THAT(
+      pair.fetch(opened),
+      Each(StatusIs(StatusCode::kDataLoss, AllOf(HasSubstr("3 attempts"), HasSubstr("layer")))));
   EXPECT_EQ(pair.decode->stats().chunks_mismatched, 6U);
   EXPECT_EQ(pair.decode->stats().chunks_received, 0U);
   expect_at_rest(pair);
@@ -167,8 +167,7 @@ TEST(TransferEngine, ConnectingToNobodyIsUnavailable) {
 TEST(TransferEngine, ThePeersEndInMidTransferEndsEveryChunkAndReturnsAllMemory) {
   std::atomic<int> fragments{0};
   std::promise<void> started;
-  EnginePair pair({.blocks = 4096,
-                   .hook = [&](const StagedFragment&) {
+  EnginePair pair({.blocks = 4096, .hook = [&](const StagedFragment&) {
                      if (++fragments == 20) started.set_value();
                    }});
   ASSERT_THAT(pair.connect(), IsOk());
@@ -207,8 +206,7 @@ TEST(TransferEngine, ItsOwnEndInMidTransferEndsEveryChunkAsCancelled) {
   for (const PromptChunk& chunk : opened) {
     items.push_back({chunk.ref, {&pair.decode_cache->cache().layout(), chunk.slots}});
   }
-  pair.decode->fetch("prefill", std::move(items),
-                     {.on_chunk = [&](size_t, const Status& status) {
+  pair.decode->fetch("prefill", std::move(items), {.on_chunk = [&](size_t, const Status& status) {
                        ++ended;
                        if (status.code() == StatusCode::kCancelled) ++cancelled;
                      }});

@@ -48,7 +48,8 @@ int64_t count(const nlohmann::json& report, const char* name) {
 }
 
 void expect_verified(const nlohmann::json& report) {
-  EXPECT_EQ(count(report, "chunks"), count(report, "chunks_moved") + count(report, "chunks_reused"));
+  EXPECT_EQ(count(report, "chunks"),
+            count(report, "chunks_moved") + count(report, "chunks_reused"));
   EXPECT_EQ(count(report, "chunks"), count(report, "chunks_verified"));
   EXPECT_EQ(count(report, "leases_leaked"), 0);
   EXPECT_EQ(count(report, "quarantined_bytes"), 0);
@@ -94,8 +95,8 @@ TEST(DemoProcess, EveryModelAndEveryPathVerifies) {
   for (const char* model : {"qwen2.5-0.5b", "deepseek-v2-lite", "llama-3.1-8b"}) {
     for (const char* way : {"pull", "shm", "tcp"}) {
       const std::string path = json_path("model");
-      Subprocess run(demo({"--model", model, "--path", way, "--memory", "1300MiB", "--requests", "2",
-                           "--max-tokens", "700", "--json", path}));
+      Subprocess run(demo({"--model", model, "--path", way, "--memory", "1300MiB", "--requests",
+                           "2", "--max-tokens", "700", "--json", path}));
       ASSERT_EQ(run.wait(kRunLimit), 0) << model << " over " << way << ": " << run.err();
       expect_verified(read_json(path));
     }
