@@ -22,8 +22,9 @@
 namespace kvferry {
 
 /// The least that UCX takes to move pieces from one process to another: active messages by
-/// rendezvous on a worker of its own, error mode NONE, progressed by spinning in the caller's
-/// thread. No leases, digests or bookkeeping: the ceiling of what the runtime does.
+/// rendezvous on a worker of its own, error mode NONE, progressed by spinning (and yielding, never
+/// sleeping) in the caller's thread. No leases, digests or bookkeeping: the ceiling of what the
+/// runtime does.
 ///
 /// One side calls send(), the other receive(), with the same count and at about the same time. A
 /// call that fails ends the pipe: this side touches no memory given to it any more, but the peer
