@@ -74,8 +74,13 @@ class Contender {
   enum class Way : uint8_t { kOurs, kMemcpy, kStreaming };
 
   Contender(Way way, CopyDirection direction, const ChunkWalk& walk, ContiguousPages pages,
-            ChunkRing& ring)
-      : way_(way), direction_(direction), walk_(walk), pages_(std::move(pages)), ring_(ring) {}
+            ChunkRing& ring, StoreHint store)
+      : way_(way),
+        direction_(direction),
+        walk_(walk),
+        pages_(std::move(pages)),
+        ring_(ring),
+        store_(store) {}
 
   Status run_round() {
     const std::span<std::byte> chunk = ring_.chunk(step_++);
@@ -106,9 +111,9 @@ class Contender {
       digests_.resize(static_cast<size_t>(planes * copy.tiles_per_plane()));
       KVFERRY_RETURN_IF_ERROR(direction_ == CopyDirection::kGather
                                   ? gather(copy, fragment.plane_begin, fragment.plane_end, chunk,
-                                           digests_, {.store = StoreHint::kCached})
+                                           digests_, {.store = store_})
                                   : scatter(copy, fragment.plane_begin, fragment.plane_end, chunk,
-                                            digests_, {.store = StoreHint::kStreaming}));
+                                            digests_, {.store = store_}));
     }
     return {};
   }
@@ -136,6 +141,7 @@ class Contender {
   const ChunkWalk& walk_;
   ContiguousPages pages_;
   ChunkRing& ring_;
+  const StoreHint store_;
   const SteadyClock clock_;
   size_t step_ = 0;   // in the ring
   size_t round_ = 0;  // in the walk
@@ -237,12 +243,15 @@ Result<CopyRates> measure(CopyDirection direction, const PagedKVCache& cache,
   }
   KVFERRY_RETURN_IF_ERROR(check_copies(cache, walk, ring));
 
+  const StoreHint store =
+      direction == CopyDirection::kGather ? options.gather_store : StoreHint::kStreaming;
+  ChunkRing& streamed = streamed_ring ? *streamed_ring : ring;
+  ChunkRing& ours = store == StoreHint::kStreaming ? streamed : ring;
   const ContiguousPages pages(cache.layout());
   std::array<Contender, 3> contenders = {
-      Contender(Contender::Way::kOurs, direction, walk, pages, ring),
-      Contender(Contender::Way::kMemcpy, direction, walk, pages, ring),
-      Contender(Contender::Way::kStreaming, direction, walk, pages,
-                streamed_ring ? *streamed_ring : ring)};
+      Contender(Contender::Way::kOurs, direction, walk, pages, ours, store),
+      Contender(Contender::Way::kMemcpy, direction, walk, pages, ring, store),
+      Contender(Contender::Way::kStreaming, direction, walk, pages, streamed, store)};
   KVFERRY_RETURN_IF_ERROR(run_rounds(contenders, options));
 
   CopyRates rates;

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/paged_copy.h"
 #include "kvferry/clock.h"
 #include "kvferry/status.h"
 #include "workload/paged_kv_cache.h"
@@ -11,6 +12,7 @@ namespace kvferry {
 
 struct CopyMeterOptions {
   int64_t fragment_bytes = 512 * 1024;
+  StoreHint gather_store = StoreHint::kCached;    ///< as the runtime's
   size_t ring_chunks = 4;                         ///< staging or landing chunks, used in turn
   Duration time_limit = std::chrono::seconds(2);  ///< of the timed rounds
   int max_rounds = 1'000'000;
@@ -28,7 +30,7 @@ struct CopyRates {
 };
 
 /// Gathers chunks of 256 tokens from all over the cache into a ring of staging chunks, fragment by
-/// fragment, as the runtime does (StoreHint::kCached), on the caller's thread.
+/// fragment, as the runtime does, on the caller's thread.
 ///
 /// A round is one chunk by each contender; the ceiling copies pieces of the fragments' sizes from
 /// contiguous page memory, walking through all of it too. Before anything is timed, one chunk's

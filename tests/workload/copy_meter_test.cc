@@ -34,7 +34,10 @@ TEST(CopyMeter, MeasuresBothWaysInEveryPageLayout) {
   for (const PagePreset preset : {PagePreset::kVllmNhd, PagePreset::kVllmHnd,
                                   PagePreset::kFlashInfer, PagePreset::kCrossLayer}) {
     const PagedKVCache cache = make_cache(kTiny, 5 * kChunkBlocks + 3, preset);
-    for (const auto& rates : {measure_gather(cache, kQuick), measure_scatter(cache, kQuick)}) {
+    CopyMeterOptions streaming = kQuick;
+    streaming.gather_store = StoreHint::kStreaming;
+    for (const auto& rates : {measure_gather(cache, kQuick), measure_gather(cache, streaming),
+                              measure_scatter(cache, kQuick)}) {
       ASSERT_THAT(rates, IsOk()) << page_preset_name(preset);
       EXPECT_EQ(rates->rounds, 7);
       EXPECT_GT(rates->ours_gbps, 0);
