@@ -53,7 +53,7 @@ struct HeadRange {
 };
 
 /// How one rank of an engine lays out its paged KV cache.
-struct KVLayout {
+struct KVFERRY_EXPORT KVLayout {
   DType dtype = DType::kBF16;
   HeadRange heads;
   std::vector<KVGroup> groups;
