@@ -26,13 +26,20 @@ Result<ChunkPlan> plan_chunk(const ChunkRef& ref, const PagedChunk& pages, int64
   return ChunkPlan{ref, std::move(layout), identity, std::move(fragments), std::move(copy)};
 }
 
-int64_t fit_fragment_bytes(const KVLayout& pages, int64_t target_bytes, size_t max_header_bytes) {
+int64_t fit_fragment_bytes(const KVLayout& pages, int64_t target_bytes, size_t max_header_bytes,
+                           int64_t num_tokens) {
   const size_t fixed_bytes = fragment_header_bytes(0);
   const auto max_tiles =
       static_cast<int64_t>((max_header_bytes - std::min(max_header_bytes, fixed_bytes)) / 8);
-  const int64_t tile_bytes =
-      kTileTokens * pages.token_bytes() / std::max<int64_t>(1, pages.num_planes());
-  return std::clamp<int64_t>(max_tiles * tile_bytes, 1, std::max<int64_t>(1, target_bytes));
+  const int64_t max_planes = max_tiles / std::max<int64_t>(1, tiles_of_tokens(num_tokens));
+  // A fragment of more planes would be larger than max_planes of the smallest.
+  int64_t plane_bytes = target_bytes;
+  for (const KVGroup& group : pages.groups) {
+    for (const KVPlane& plane : group.planes) {
+      plane_bytes = std::min(plane_bytes, plane.row_bytes() * num_tokens);
+    }
+  }
+  return std::clamp<int64_t>(max_planes * plane_bytes, 1, std::max<int64_t>(1, target_bytes));
 }
 
 }  // namespace kvferry

@@ -49,7 +49,8 @@ bool ChunkSender::offer(const Planned& planned) {
 Status ChunkSender::post(const Planned& planned, const PagedChunk& pages, MemoryObjPtr staging) {
   if (pages.layout == nullptr) return Status(StatusCode::kInternal, "the provider gave no layout");
   const int64_t fragment_bytes =
-      fit_fragment_bytes(*pages.layout, context_.options.fragment_bytes, outputs_.max_header_bytes);
+      fit_fragment_bytes(*pages.layout, context_.options.fragment_bytes, outputs_.max_header_bytes,
+                         planned.ref.num_tokens());
   KVFERRY_ASSIGN_OR_RETURN(ChunkPlan plan, plan_chunk(planned.ref, pages, fragment_bytes));
   const auto payload_bytes = static_cast<size_t>(plan.layout.size_bytes);
   if (payload_bytes > staging->capacity().size()) {

@@ -35,9 +35,11 @@ struct ChunkPlan {
 /// Errors: kInvalidArgument or kOutOfRange, when slots and layout do not fit the chunk.
 Result<ChunkPlan> plan_chunk(const ChunkRef& ref, const PagedChunk& pages, int64_t fragment_bytes);
 
-/// The largest fragment target, up to `target_bytes`, whose tile digests fit into a link's header
-/// of `max_header_bytes`. At least 1.
-int64_t fit_fragment_bytes(const KVLayout& pages, int64_t target_bytes, size_t max_header_bytes);
+/// A fragment target, up to `target_bytes`, with which the tile digests of each fragment of a chunk
+/// of `num_tokens` fit into a link's header of `max_header_bytes`, if those of one layer do. At
+/// least 1.
+int64_t fit_fragment_bytes(const KVLayout& pages, int64_t target_bytes, size_t max_header_bytes,
+                           int64_t num_tokens = kDefaultChunkTokens);
 
 /// Bytes of a granted chunk on their way out. Belongs to the data executor from send() on.
 struct OutgoingChunk {
