@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "tests/support/engine_pair.h"
+#include "tests/support/eventually.h"
 
 namespace kvferry {
 namespace {
@@ -12,15 +13,6 @@ namespace {
 using ::testing::AllOf;
 using ::testing::Each;
 using ::testing::HasSubstr;
-
-/// Waits for what happens on another thread, without a fixed sleep.
-template <typename Condition>
-bool eventually(Condition condition) {
-  for (int i = 0; i < 5000 && !condition(); ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
-  return condition();
-}
 
 /// No lease, no open page, no quarantine on either side.
 void expect_at_rest(EnginePair& pair) {
