@@ -203,15 +203,19 @@ void ThreadExecutor::run() {
   thread_id_.store(std::this_thread::get_id());
   ::pthread_setname_np(::pthread_self(), name_.substr(0, 15).c_str());
   uint32_t busy_rounds = 0;
+  TimePoint last_progress{};
   for (;;) {
     const bool ran = run_posted();
     run_due_timers();
     const bool progressed = progress_sources();
+    if (progressed) last_progress = clock_.now();
     {
       MutexLock lock(mutex_);
       if (stopping_ && posted_.empty()) return;
     }
-    if (ran || progressed) {
+    const bool idle = !ran && !progressed;
+    if (!idle || is_spinning(last_progress)) {
+      if (idle) std::this_thread::yield();
       if (++busy_rounds % kBusyRoundsPerPoll == 0) wait_for_events(0);
       continue;
     }

@@ -61,7 +61,7 @@ struct TransferEngineOptions {
   size_t chunk_bytes = 0;     ///< the largest chunk in memory
   size_t staging_chunks = 4;  ///< source side: chunks gathered and not yet acknowledged, at most
   size_t landing_chunks = 4;  ///< destination side: chunks granted and not yet verified, at most
-  int64_t fragment_bytes = 512 * 1024;
+  int64_t fragment_bytes = 1024 * 1024;
   /// UCX between processes, or loopback between engines that share the object given here.
   std::shared_ptr<Transport> transport;
   /// Take no better path to a peer than this one; for tests and comparisons.

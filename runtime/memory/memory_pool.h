@@ -51,6 +51,7 @@ class MemoryPool final : public MemoryOwner {
   void set_release_listener(std::function<void()> listener);
 
   MemoryPoolUsage usage() const;
+  size_t bytes() const { return slot_bytes_ * objects_.size(); }
   /// Bytes of it that lie in huge pages right now; slow.
   size_t huge_page_bytes() const { return buffer_.huge_page_bytes(); }
 

@@ -12,6 +12,10 @@
 
 namespace kvferry {
 
+/// How to gather into a staging pool of that size: what stays in cache the peer pulls faster; a large
+/// pool would only drive other data out.
+StoreHint staging_store(size_t staging_bytes);
+
 /// The data link to one peer, and all work per fragment: gather and digest on the way out; pull,
 /// verify and scatter on the way in. The control side hears of a chunk once, when it has ended
 /// here.
@@ -27,7 +31,9 @@ class DataPath {
     std::function<void(uint64_t transfer_id, Status, ReceiveCost)> on_received;
   };
 
-  DataPath(std::unique_ptr<Link> link, Executor& executor, Events events, StagedFragmentHook hook);
+  /// `staging_store`: what the gather leaves in cache for the peer to pull.
+  DataPath(std::unique_ptr<Link> link, Executor& executor, Events events, StoreHint staging_store,
+           StagedFragmentHook hook);
 
   std::string address() const { return link_->address(); }
   const LinkCapabilities& capabilities() const { return link_->capabilities(); }
@@ -61,6 +67,7 @@ class DataPath {
   std::unique_ptr<Link> link_;
   Executor& executor_;
   Events events_;
+  const StoreHint staging_store_;
   StagedFragmentHook hook_;
   bool closed_ = false;
   std::unordered_map<uint64_t, std::shared_ptr<IncomingChunk>> incoming_;

@@ -18,9 +18,10 @@ namespace {
 
 // What a worker needs beside its paged cache and pools: code, stacks, UCX, measuring buffers.
 constexpr int64_t kOverheadBytes = int64_t{160} << 20;
-// In-flight bytes that keep the link busy; chunks of big models are bounded by their number.
-constexpr int64_t kPoolTargetBytes = int64_t{24} << 20;
-constexpr int64_t kMinPoolChunks = 3;
+// In-flight bytes: enough to keep the link busy, few enough to stay in cache. Chunks of big models
+// are bounded by their number.
+constexpr int64_t kPoolTargetBytes = int64_t{9} << 20;
+constexpr int64_t kMinPoolChunks = 2;
 constexpr int64_t kMaxPoolChunks = 8;
 constexpr int64_t kMaxRequests = 1'000'000;
 // A cache that cannot hold a few chunks shows nothing.

@@ -3,6 +3,7 @@
 #include <array>
 
 #include "kvferry/make_transport.h"
+#include "runtime/transfer/data_path.h"
 #include "workload/copy_meter.h"
 
 namespace kvferry {
@@ -50,6 +51,8 @@ Result<std::unique_ptr<StageMeters>> StageMeters::create(const WorkerSetup& setu
 
 Result<nlohmann::json> StageMeters::measure_copies() {
   CopyMeterOptions options;
+  options.fragment_bytes = TransferEngineOptions().fragment_bytes;
+  options.gather_store = staging_store(staging_bytes());
   options.ring_chunks = static_cast<size_t>(setup_.pool_chunks);
   const bool is_prefill = setup_.role == "prefill";
   KVFERRY_ASSIGN_OR_RETURN(const CopyRates rates, is_prefill ? measure_gather(scratch_, options)
@@ -61,6 +64,8 @@ Result<nlohmann::json> StageMeters::measure_copies() {
 
 Result<nlohmann::json> StageMeters::open_wire(PeerClass peer_class) {
   WireMeterOptions options;
+  options.fragment_bytes = TransferEngineOptions().fragment_bytes;
+  options.staging_store = staging_store(staging_bytes());
   options.ring_chunks = static_cast<size_t>(setup_.pool_chunks);
   const WireSide side = setup_.role == "prefill" ? WireSide::kSender : WireSide::kReceiver;
   KVFERRY_ASSIGN_OR_RETURN(wire_,

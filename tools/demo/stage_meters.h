@@ -31,6 +31,10 @@ class StageMeters {
   StageMeters(const WorkerSetup& setup, std::shared_ptr<Transport> transport, PagedKVCache scratch)
       : setup_(setup), transport_(std::move(transport)), scratch_(std::move(scratch)) {}
 
+  size_t staging_bytes() const {
+    return static_cast<size_t>(setup_.pool_chunks * setup_.chunk_bytes);
+  }
+
   WorkerSetup setup_;
   std::shared_ptr<Transport> transport_;
   PagedKVCache scratch_;
