@@ -12,8 +12,8 @@
 
 namespace kvferry {
 
-/// How to gather into a staging pool of that size: what stays in cache the peer pulls faster; a large
-/// pool would only drive other data out.
+/// How to gather into a staging pool of that size: what stays in cache the peer pulls faster; a
+/// large pool would only drive other data out.
 StoreHint staging_store(size_t staging_bytes);
 
 /// The data link to one peer, and all work per fragment: gather and digest on the way out; pull,

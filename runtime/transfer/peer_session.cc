@@ -161,8 +161,7 @@ void PeerSession::open_link() {
     std::shared_ptr<DataPath> path;
     Status status;
     if (link) {
-      path = std::make_shared<DataPath>(std::move(link).value(), context.data,
-                                        self->data_events(),
+      path = std::make_shared<DataPath>(std::move(link).value(), context.data, self->data_events(),
                                         staging_store(context.staging.bytes()),
                                         context.options.staged_fragment_hook);
     } else {
