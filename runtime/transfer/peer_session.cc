@@ -155,6 +155,7 @@ Status PeerSession::on(PathMessage& path) {
 }
 
 void PeerSession::open_link() {
+  link_is_opening_ = true;
   context_.data.post([self = shared_from_this()] {
     EngineContext& context = self->context_;
     auto link = context.options.transport->open_link(self->peer_class_, context.data);
@@ -167,7 +168,9 @@ void PeerSession::open_link() {
     } else {
       status = link.error();
     }
-    context.control.post([self, path, status] { self->on_link_opened(path, status); });
+    context.control.post([self, path = std::move(path), status]() mutable {
+      self->on_link_opened(std::move(path), status);
+    });
   });
 }
 
@@ -196,14 +199,14 @@ DataPath::Events PeerSession::data_events() {
 }
 
 void PeerSession::on_link_opened(std::shared_ptr<DataPath> path, const Status& status) {
+  link_is_opening_ = false;
   path_ = std::move(path);
-  if (!status.is_ok() || state_ != State::kLink) {
-    // An end that came before the link did could not close it.
-    if (state_ == State::kLink) {
-      end(status, false);
-    } else if (path_) {
-      context_.data.post([path = std::exchange(path_, nullptr)] { path->close([path] {}); });
-    }
+  if (state_ == State::kEnding) {
+    close_path();  // the end came first
+    return;
+  }
+  if (!status.is_ok()) {
+    end(status, false);
     return;
   }
   fences_sources_ = path_->capabilities().fences_sources;
@@ -262,29 +265,29 @@ void PeerSession::become_ready_if_both() {
 
 void PeerSession::make_directions() {
   const auto send_message = [this](const ControlMessage& message) { send(message); };
-  const size_t max_header = path_->capabilities().max_header_bytes;
-  Executor& data = context_.data;
+  // They find the path here and keep none, so that it can die where it lived.
   sender_.emplace(context_, peer_name_,
                   ChunkSender::Outputs{
                       .send_message = send_message,
                       .send_chunk =
-                          [&data, path = path_](std::shared_ptr<OutgoingChunk> chunk) {
-                            data.post([path, chunk] { path->send(chunk); });
+                          [this](std::shared_ptr<OutgoingChunk> chunk) {
+                            context_.data.post([path = path_, chunk] { path->send(chunk); });
                           },
-                      .max_header_bytes = max_header,
+                      .max_header_bytes = path_->capabilities().max_header_bytes,
                   });
-  receiver_.emplace(context_, peer_name_,
-                    ChunkReceiver::Outputs{
-                        .send_message = send_message,
-                        .expect_chunk =
-                            [&data, path = path_](std::shared_ptr<IncomingChunk> chunk) {
-                              data.post([path, chunk] { path->expect(chunk); });
-                            },
-                        .abandon_chunk =
-                            [&data, path = path_](uint64_t id, const Status& status) {
-                              data.post([path, id, status] { path->abandon(id, status); });
-                            },
-                    });
+  receiver_.emplace(
+      context_, peer_name_,
+      ChunkReceiver::Outputs{
+          .send_message = send_message,
+          .expect_chunk =
+              [this](std::shared_ptr<IncomingChunk> chunk) {
+                context_.data.post([path = path_, chunk] { path->expect(chunk); });
+              },
+          .abandon_chunk =
+              [this](uint64_t id, const Status& status) {
+                context_.data.post([path = path_, id, status] { path->abandon(id, status); });
+              },
+      });
 }
 
 Status PeerSession::on(FetchMessage& fetch) {
@@ -336,21 +339,24 @@ void PeerSession::end(const Status& status, bool say_goodbye) {
   state_ = State::kEnding;
   if (!say_goodbye) channel_.close();
   if (events_.on_handshake) std::exchange(events_.on_handshake, nullptr)(status);
+  end_status_ = status;
+  says_goodbye_ = say_goodbye;
+  if (!link_is_opening_) close_path();  // else the link is closed once it is open
+}
+
+void PeerSession::close_path() {
   if (!path_) {
-    on_quiet(status, say_goodbye);
+    on_quiet();
     return;
   }
-  context_.data.post([self, path = path_, status, say_goodbye] {
-    path->close([self, status, say_goodbye] {
-      self->context_.control.post(
-          [self, status, say_goodbye] { self->on_quiet(status, say_goodbye); });
-    });
+  context_.data.post([self = shared_from_this(), path = path_] {
+    path->close([self] { self->context_.control.post([self] { self->on_quiet(); }); });
   });
 }
 
-void PeerSession::on_quiet(const Status& status, bool say_goodbye) {
+void PeerSession::on_quiet() {
   state_ = State::kEnded;
-  if (say_goodbye) {
+  if (says_goodbye_) {
     send(GoodbyeMessage{});
     channel_.close();
   }
@@ -358,9 +364,9 @@ void PeerSession::on_quiet(const Status& status, bool say_goodbye) {
   if (path_) context_.data.post([path = std::exchange(path_, nullptr)] {});
   const bool peer_cannot_read = fences_sources_ || peer_said_goodbye_ || process_is_gone(pidfd_);
   std::vector<LeaseId> quarantined;
-  if (receiver_) receiver_->end(status.with_context("peer '" + peer_name_ + "'"));
+  if (receiver_) receiver_->end(end_status_.with_context("peer '" + peer_name_ + "'"));
   if (sender_) quarantined = sender_->end(peer_cannot_read);
-  if (events_.on_ended) std::exchange(events_.on_ended, nullptr)(status);
+  if (events_.on_ended) std::exchange(events_.on_ended, nullptr)(end_status_);
   reclaim_when_gone(std::move(quarantined));
 }
 

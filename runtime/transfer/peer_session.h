@@ -51,6 +51,7 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
   const std::string& peer_name() const { return peer_name_; }
   bool is_ready() const { return state_ == State::kReady; }
   bool is_shaking_hands() const { return state_ < State::kReady; }
+  bool is_over() const { return state_ == State::kEnded; }
   /// The handshake succeeded, whatever came later.
   bool was_ready() const { return was_ready_; }
   PeerInfo peer_info() const { return {peer_name_, peer_class_, path_name_}; }
@@ -86,7 +87,8 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
   void make_directions();
 
   void end(const Status& status, bool say_goodbye);
-  void on_quiet(const Status& status, bool say_goodbye);
+  void close_path();
+  void on_quiet();
   void reclaim_when_gone(std::vector<LeaseId> quarantined);
 
   EngineContext& context_;
@@ -108,6 +110,9 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
   bool peer_ready_ = false;
   bool peer_said_goodbye_ = false;
   bool fences_sources_ = false;
+  bool link_is_opening_ = false;
+  Status end_status_;
+  bool says_goodbye_ = false;
 
   std::shared_ptr<DataPath> path_;
   std::optional<ChunkSender> sender_;

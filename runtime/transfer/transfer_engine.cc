@@ -45,6 +45,7 @@ class TransferEngine::Impl {
   /// Runs `what` on the control executor and waits for its result.
   template <typename Function>
   auto on_control(Function what) const {
+    if (control_->is_current()) return what();  // asked for from inside a callback
     std::promise<decltype(what())> result;
     control_->post([&] {
       if constexpr (std::is_void_v<decltype(what())>) {
@@ -69,6 +70,7 @@ class TransferEngine::Impl {
                                            std::function<void(const Status&)> on_handshake);
   Status admit(const std::string& peer) const;
   void remove(const PeerSession* session);
+  void tell_if_all_ended();
 
   SteadyClock clock_;
   std::unique_ptr<MemoryPool> staging_;
@@ -80,6 +82,7 @@ class TransferEngine::Impl {
   UniqueFd listener_;
   std::promise<void> all_ended_;
   bool ending_ = false;
+  bool told_all_ended_ = false;
   std::unique_ptr<ThreadExecutor> data_;
   std::unique_ptr<ThreadExecutor> control_;
 };
@@ -115,18 +118,24 @@ TransferEngine::Impl::~Impl() {
     ending_ = true;
     if (listener_.is_open()) control_->unwatch_fd(listener_.get());
     const Status status(StatusCode::kCancelled, "the engine is shutting down");
+    // A peer that may still read quarantined memory finds it gone with the engine.
+    std::erase_if(sessions_, [](const auto& session) { return session->is_over(); });
     for (const auto& session : std::vector(sessions_)) session->close(status);
-    if (sessions_.empty()) all_ended_.set_value();
+    tell_if_all_ended();
   });
   all_ended_.get_future().wait();
-  // Both threads end before what they use: control first, since it posts to data.
-  control_.reset();
-  data_.reset();
+  // Both threads end before either executor and all else that they use: each may still post to the
+  // other, and drop memory, whose pool then posts to the control executor.
+  control_->stop();
+  data_->stop();
+  staging_->set_release_listener(nullptr);
+  landing_->set_release_listener(nullptr);
 }
 
 Status TransferEngine::Impl::admit(const std::string& peer) const {
-  const bool known = std::any_of(sessions_.begin(), sessions_.end(),
-                                 [&](const auto& session) { return session->peer_name() == peer; });
+  const bool known = std::any_of(sessions_.begin(), sessions_.end(), [&](const auto& session) {
+    return session->peer_name() == peer && !session->is_over();
+  });
   if (!known) return {};
   return Status(StatusCode::kAlreadyExists,
                 "a peer named '" + peer + "' is connected already; names must be unique");
@@ -165,7 +174,11 @@ void TransferEngine::Impl::remove(const PeerSession* session) {
   // Its own call may be on the stack: it goes on the next turn.
   control_->post([keep = std::move(*found)] {});
   sessions_.erase(found);
-  if (ending_ && sessions_.empty()) all_ended_.set_value();
+  tell_if_all_ended();
+}
+
+void TransferEngine::Impl::tell_if_all_ended() {
+  if (ending_ && sessions_.empty() && !std::exchange(told_all_ended_, true)) all_ended_.set_value();
 }
 
 Result<uint16_t> TransferEngine::Impl::listen(const std::string& host, uint16_t port) {

@@ -37,6 +37,8 @@ class EnginePair {
  public:
   struct Options {
     std::string transport = "loopback";
+    std::shared_ptr<Transport> transport_object = nullptr;  ///< in place of the one of that name
+    Duration handshake_timeout = std::chrono::seconds(20);
     int64_t blocks = 512;
     size_t pool_chunks = 4;
     int64_t fragment_bytes = 128 * 1024;
@@ -45,7 +47,8 @@ class EnginePair {
   };
 
   explicit EnginePair(Options options) {
-    transport_ = make_transport(options.transport).value();
+    transport_ = options.transport_object ? options.transport_object
+                                          : make_transport(options.transport).value();
     provider.emplace(
         PromptCache(PagedKVCache::create(model, model.preset, options.blocks, 1).value()));
     decode_cache.emplace(PagedKVCache::create(model, model.preset, options.blocks, 2).value());
@@ -68,9 +71,12 @@ class EnginePair {
     engine.fragment_bytes = options.fragment_bytes;
     engine.max_refetches = options.max_refetches;
     engine.transport = transport_;
+    engine.handshake_timeout = options.handshake_timeout;
     engine.staged_fragment_hook = options.hook;
     return TransferEngine::create(std::move(engine)).value();
   }
+
+  const std::shared_ptr<Transport>& transport() const { return transport_; }
 
   /// Computes a prompt's KV on the prefill side and returns its chunks.
   std::vector<ChunkRef> prefill_prompt(uint32_t first_token, int64_t num_tokens) {
