@@ -127,7 +127,8 @@ Status get(WireReader& in, FetchMessage& m) {
     const uint64_t begin = in.read_u64();
     const uint64_t end = in.read_u64();
     if (!in.is_ok()) break;
-    if (begin >= end || end > (uint64_t{1} << 40)) return out_of_range("token range end", end);
+    if (begin >= end || end > static_cast<uint64_t>(kMaxTokenEnd))
+      return out_of_range("token range end", end);
     KVFERRY_ASSIGN_OR_RETURN(CacheEngineKey parsed, CacheEngineKey::parse(key));
     m.items.push_back({std::move(parsed), static_cast<int64_t>(begin), static_cast<int64_t>(end)});
   }

@@ -6,6 +6,21 @@ namespace kvferry {
 namespace {
 
 constexpr size_t kMaxReportedKeys = 16384;
+// So many fit into a message whatever their keys are: a length, a key and two positions each.
+constexpr size_t kMaxRequestItems = (kMaxMessageBytes - 64) / (4 + kMaxKeyBytes + 16);
+static_assert(kMaxRequestItems <= kMaxFetchItems);
+
+/// What a peer would answer by ending the connection.
+Status check_item(const FetchItem& item) {
+  const ChunkRef& ref = item.ref;
+  KVFERRY_RETURN_IF_ERROR(ref.key.validate());
+  if (ref.token_begin < 0 || ref.token_begin >= ref.token_end || ref.token_end > kMaxTokenEnd) {
+    return Status(StatusCode::kInvalidArgument,
+                  "chunk " + ref.key.to_string() + " has no tokens from " +
+                      std::to_string(ref.token_begin) + " to " + std::to_string(ref.token_end));
+  }
+  return {};
+}
 
 AckMessage acknowledge(const OfferMessage& offer, ChunkOutcome outcome, const Status& status) {
   return AckMessage{offer.transfer_id, offer.source, outcome, std::string(status.message())};
@@ -30,10 +45,19 @@ void ChunkReceiver::fetch(std::vector<FetchItem> items, FetchOptions options) {
     for (const Wanted& each : wanted) finish(each, end_status_);
     return;
   }
-  for (size_t begin = 0; begin < wanted.size(); begin += kMaxFetchItems) {
-    const size_t end = std::min(wanted.size(), begin + kMaxFetchItems);
-    request({wanted.begin() + static_cast<ptrdiff_t>(begin),
-             wanted.begin() + static_cast<ptrdiff_t>(end)});
+  std::vector<Wanted> valid;
+  for (const Wanted& each : wanted) {
+    const Status status = check_item(each.item().want);
+    if (status.is_ok()) {
+      valid.push_back(each);
+    } else {
+      finish(each, status);
+    }
+  }
+  for (size_t begin = 0; begin < valid.size(); begin += kMaxRequestItems) {
+    const size_t end = std::min(valid.size(), begin + kMaxRequestItems);
+    request({valid.begin() + static_cast<ptrdiff_t>(begin),
+             valid.begin() + static_cast<ptrdiff_t>(end)});
   }
 }
 
@@ -45,21 +69,30 @@ void ChunkReceiver::request(const std::vector<Wanted>& wanted) {
   outputs_.send_message(message);
 }
 
-bool ChunkReceiver::is_requested(uint64_t fetch_id, uint32_t item) const {
+ChunkReceiver::Wanted* ChunkReceiver::find_requested(uint64_t fetch_id, uint32_t item) {
   const auto found = requested_.find(fetch_id);
-  return found != requested_.end() && item < found->second.items.size() &&
-         found->second.items[item].has_value();
+  if (found == requested_.end() || item >= found->second.items.size()) return nullptr;
+  std::optional<Wanted>& wanted = found->second.items[item];
+  return wanted ? &*wanted : nullptr;
 }
 
-/// REQUIRES: is_requested(fetch_id, item)
+/// REQUIRES: find_requested(fetch_id, item) != nullptr
 ChunkReceiver::Wanted ChunkReceiver::take_requested(uint64_t fetch_id, uint32_t item) {
   Request& request = requested_[fetch_id];
-  const Wanted wanted = *std::exchange(request.items[item], std::nullopt);
+  Wanted wanted = *std::exchange(request.items[item], std::nullopt);
+  wanted.is_offered = false;
   if (--request.open_items == 0) requested_.erase(fetch_id);
   return wanted;
 }
 
 void ChunkReceiver::on_offer(const OfferMessage& offer) {
+  Wanted* const wanted = find_requested(offer.fetch_id, offer.item);
+  if (wanted == nullptr || wanted->is_offered) {
+    const Status status(StatusCode::kFailedPrecondition, "not asked for (any more)");
+    outputs_.send_message(acknowledge(offer, ChunkOutcome::kRefused, status));
+    return;
+  }
+  wanted->is_offered = true;  // no more offers wait than there are items
   waiting_offers_.push_back(offer);
   pump();
 }
@@ -87,7 +120,7 @@ Result<ChunkPlan> ChunkReceiver::check_offer(const OfferMessage& offer,
 }
 
 bool ChunkReceiver::grant(const OfferMessage& offer) {
-  if (!is_requested(offer.fetch_id, offer.item) || granted_.contains(offer.transfer_id)) {
+  if (find_requested(offer.fetch_id, offer.item) == nullptr) {
     const Status status(StatusCode::kFailedPrecondition, "not asked for (any more)");
     outputs_.send_message(acknowledge(offer, ChunkOutcome::kRefused, status));
     return true;
@@ -96,6 +129,10 @@ bool ChunkReceiver::grant(const OfferMessage& offer) {
   if (!landing) return false;
   const Wanted wanted = take_requested(offer.fetch_id, offer.item);
   auto plan = check_offer(offer, wanted);
+  if (granted_.contains(offer.transfer_id)) {
+    plan = make_error(StatusCode::kFailedPrecondition,
+                      "peer '" + peer_ + "' offers another chunk under a number in use");
+  }
   if (plan && static_cast<size_t>(plan->layout.size_bytes) > (*landing)->capacity().size()) {
     plan = make_error(StatusCode::kInvalidArgument,
                       "the chunk is larger than the landing slots; raise chunk_bytes");
@@ -126,7 +163,7 @@ bool ChunkReceiver::grant(const OfferMessage& offer) {
 }
 
 void ChunkReceiver::on_unserved(const UnservedMessage& unserved) {
-  if (!is_requested(unserved.fetch_id, unserved.item)) return;
+  if (find_requested(unserved.fetch_id, unserved.item) == nullptr) return;
   const Wanted wanted = take_requested(unserved.fetch_id, unserved.item);
   finish(wanted, Status(unserved.code, "peer '" + peer_ + "': " + unserved.reason));
 }

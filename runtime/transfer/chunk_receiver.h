@@ -55,6 +55,7 @@ class ChunkReceiver {
   struct Wanted {
     std::shared_ptr<Fetch> fetch;
     size_t index = 0;
+    bool is_offered = false;  ///< by the peer, once
 
     Item& item() const { return fetch->items[index]; }
   };
@@ -74,7 +75,8 @@ class ChunkReceiver {
   /// False when the landing pool has nothing left.
   bool grant(const OfferMessage& offer);
   Result<ChunkPlan> check_offer(const OfferMessage& offer, const Wanted& wanted) const;
-  bool is_requested(uint64_t fetch_id, uint32_t item) const;
+  /// The place of an item that the peer has not answered for; null if there is none.
+  Wanted* find_requested(uint64_t fetch_id, uint32_t item);
   Wanted take_requested(uint64_t fetch_id, uint32_t item);
   void finish(const Wanted& wanted, const Status& status);
   void refetch_or_finish(const Wanted& wanted, const Status& status);

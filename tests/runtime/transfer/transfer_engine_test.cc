@@ -209,6 +209,71 @@ TEST(TransferEngine, ItsOwnEndInMidTransferEndsEveryChunkAsCancelled) {
   EXPECT_EQ(pair.provider->num_open(), 0);
 }
 
+TEST(TransferEngine, AnItemThatCannotBeAskedForEndsAloneAsInvalid) {
+  EnginePair pair({});
+  ASSERT_THAT(pair.connect(), IsOk());
+  const auto chunks = pair.prefill_prompt(1, 256 * 5);
+  auto opened = pair.decode_cache->open_prompt(chunks).value();
+  opened[0].ref.token_begin = -1;
+  opened[1].ref.token_end = opened[1].ref.token_begin;
+  opened[2].ref.key.model.clear();
+  opened[3].slots.pop_back();
+  const auto ends = pair.fetch(opened);
+  for (size_t i = 0; i < 4; ++i) {
+    EXPECT_THAT(ends[i], StatusIs(StatusCode::kInvalidArgument)) << i;
+  }
+  EXPECT_THAT(ends[4], IsOk());
+  EXPECT_EQ(pair.decode->peers().size(), 1U) << "the connection stands";
+  expect_at_rest(pair);
+}
+
+TEST(TransferEngine, ManyItemsWithTheLongestKeysFitIntoItsMessages) {
+  EnginePair pair({});
+  ASSERT_THAT(pair.connect(), IsOk());
+  PromptChunk chunk = pair.decode_cache->open_prompt(pair.prefill_prompt(1, 16)).value()[0];
+  chunk.ref.key.model = std::string(256, 'm');
+  chunk.ref.key.tags = {{"tag", std::string(600, 'v')}};
+  ASSERT_THAT(chunk.ref.key.validate(), IsOk());
+  std::vector<PromptChunk> opened(5000, chunk);
+  EXPECT_THAT(pair.fetch(opened), Each(StatusIs(StatusCode::kNotFound)));
+  EXPECT_EQ(pair.decode->peers().size(), 1U);
+}
+
+TEST(TransferEngine, ItsCallbacksMayAskItQuestions) {
+  EnginePair pair({});
+  ASSERT_THAT(pair.connect(), IsOk());
+  const PromptChunk chunk = pair.decode_cache->open_prompt(pair.prefill_prompt(1, 256)).value()[0];
+  std::promise<size_t> num_peers;
+  pair.decode->fetch("prefill", {{chunk.ref, {&pair.decode_cache->cache().layout(), chunk.slots}}},
+                     {.on_chunk = [&](size_t, const Status&) {
+                       EXPECT_EQ(pair.decode->stats().chunks_received, 1U);
+                       num_peers.set_value(pair.decode->peers().size());
+                     }});
+  EXPECT_EQ(num_peers.get_future().get(), 1U);
+}
+
+TEST(TransferEngine, EnginesThatComeAndGoInMidTransferLeaveNothingRunning) {
+  for (int round = 0; round < 30; ++round) {
+    EnginePair pair({.blocks = 1024, .fragment_bytes = 1});
+    ASSERT_THAT(pair.connect(), IsOk());
+    const auto opened = pair.decode_cache->open_prompt(pair.prefill_prompt(1, 256 * 20)).value();
+    std::vector<FetchItem> items;
+    for (const PromptChunk& chunk : opened) {
+      items.push_back({chunk.ref, {&pair.decode_cache->cache().layout(), chunk.slots}});
+    }
+    std::promise<void> first;
+    std::atomic<int> ended{0};
+    pair.decode->fetch("prefill", std::move(items), {.on_chunk = [&](size_t, const Status&) {
+                         if (++ended == 1) first.set_value();
+                       }});
+    first.get_future().wait();
+    (round % 2 == 0 ? pair.prefill : pair.decode).reset();
+    (round % 2 == 0 ? pair.decode : pair.prefill).reset();
+    EXPECT_EQ(ended, 20);
+    EXPECT_EQ(pair.provider->num_open(), 0);
+  }
+}
+
 TEST(TransferEngine, OptionsThatCannotWorkAreNamed) {
   TransferEngineOptions options;
   EXPECT_THAT(TransferEngine::create(options),
