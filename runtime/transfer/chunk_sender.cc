@@ -72,6 +72,7 @@ Status ChunkSender::post(const Planned& planned, const PagedChunk& pages, Memory
   Posted posted;
   posted.planned = planned;
   posted.source = source;
+  posted.provider = context_.provider;
   posted.chunk = std::make_shared<OutgoingChunk>(
       OutgoingChunk{id, std::move(plan), std::move(staging), {}, 0, 0, 0, {}});
   posted_.emplace(id, std::move(posted));
@@ -135,9 +136,10 @@ void ChunkSender::finish_if_quiet(uint64_t transfer_id, Posted& posted) {
   if (!posted.sent || !posted.acknowledged) return;
   if (posted.outcome == ChunkOutcome::kVerified) ++context_.stats.chunks_sent;
   const ChunkRef ref = std::move(posted.planned.ref);
+  ChunkProvider* const provider = posted.provider;
   context_.leases.fence(posted.source).ignore("held since the offer");
   posted_.erase(transfer_id);  // drops the staging memory; the pool's listener pumps
-  context_.provider->close_chunk(ref);
+  provider->close_chunk(ref);
   pump();
 }
 
@@ -153,7 +155,7 @@ std::vector<LeaseId> ChunkSender::end(bool peer_cannot_read) {
       context_.leases.quarantine(posted.source).ignore("held since the offer");
       quarantined.push_back(posted.source);
     }
-    context_.provider->close_chunk(posted.planned.ref);
+    posted.provider->close_chunk(posted.planned.ref);
   }
   posted_.clear();
   return quarantined;

@@ -52,6 +52,7 @@ class ChunkSender {
     Planned planned;
     TransferState state = TransferState::kPosted;
     LeaseId source;
+    ChunkProvider* provider = nullptr;  ///< whose pages are open
     std::shared_ptr<OutgoingChunk> chunk;
     bool sent = false;
     bool acknowledged = false;

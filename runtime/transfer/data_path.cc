@@ -125,6 +125,7 @@ void DataPath::finish_if_sent(const std::shared_ptr<OutgoingChunk>& chunk) {
 // ---- in
 
 void DataPath::expect(std::shared_ptr<IncomingChunk> chunk) {
+  if (closed_) return;
   chunk->accepted.assign(chunk->plan.fragments.size(), false);
   incoming_.emplace(chunk->transfer_id, std::move(chunk));
 }
