@@ -236,7 +236,7 @@ void BareUcxPipe::end_worker() {
   while (pulls_ > 0 || !worker_.is_idle(flush)) {
     if (clock_.now() > limit) {
       worker_.abandon();  // and with it the context
-      context_.release();
+      context_->abandon();
       flush.forget();
       return;
     }

@@ -32,6 +32,8 @@ class UcxContext {
   }
 
   ucp_context_h get() const { return handle_; }
+  /// Leaves the context to a worker that was abandoned: ending it would abort the process.
+  void abandon() { handle_ = nullptr; }
 
  private:
   explicit UcxContext(ucp_context_h handle) : handle_(handle) {}
