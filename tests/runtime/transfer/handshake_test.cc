@@ -148,7 +148,7 @@ TEST_F(HandshakeTest, LeavingAtAnyStageLeavesNothingBehind) {
       EXPECT_TRUE(eventually([&] { return pair.prefill->peers().empty(); }));
     }
   }
-  EXPECT_TRUE(eventually([&] { return count_open_fds() == fds; })) << count_open_fds();
+  EXPECT_TRUE(eventually([&] { return count_open_fds() <= fds; })) << count_open_fds();
 }
 
 TEST_F(HandshakeTest, TheEngineEndsWhateverStageItsPeersAreAt) {
