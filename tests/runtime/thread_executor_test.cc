@@ -135,7 +135,7 @@ TEST_F(ThreadExecutorTest, ATimerThatIsAlwaysDueDoesNotStarvePosts) {
   executor->post([&] { posted_ran = true; });
   EXPECT_TRUE(eventually([&] { return posted_ran.load(); }, std::chrono::seconds(5)));
   stop = true;
-  executor.reset();  // before what its timer uses
+  executor->stop();  // before what its timer uses
 }
 
 TEST_F(ThreadExecutorTest, WatchesAnFdUntilUnwatchedFromInsideItsOwnHandler) {
