@@ -46,7 +46,7 @@ class EnginePair {
     StagedFragmentHook hook = nullptr;
   };
 
-  explicit EnginePair(Options options) {
+  explicit EnginePair(const Options& options) {
     transport_ = options.transport_object ? options.transport_object
                                           : make_transport(options.transport).value();
     provider.emplace(
@@ -83,7 +83,7 @@ class EnginePair {
     std::vector<uint32_t> tokens;
     for (int64_t i = 0; i < num_tokens; ++i)
       tokens.push_back(first_token + static_cast<uint32_t>(i));
-    const std::vector<ChunkRef> chunks = chunks_of_prompt(model, hasher, tokens);
+    std::vector<ChunkRef> chunks = chunks_of_prompt(model, hasher, tokens);
     provider->with_cache([&](PromptCache& cache) {
       auto opened = cache.open_prompt(chunks).value();
       for (PromptChunk& chunk : opened) {
