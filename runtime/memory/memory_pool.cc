@@ -43,8 +43,6 @@ MemoryPool::MemoryPool(HostBuffer buffer, const MemoryPoolOptions& options)
   for (size_t i = options.num_slots; i > 0; --i) free_.push_back(objects_[i - 1].get());
 }
 
-// A slot still referenced here would be returned to freed memory: keeping the buffer is the lesser
-// harm, and the count tells who looks.
 MemoryPool::~MemoryPool() = default;
 
 Status MemoryPool::check_size(size_t size_bytes) const {

@@ -28,7 +28,7 @@ struct MemoryPoolUsage {
 /// first-out, so that a lightly used pool stays in cache.
 ///
 /// Threads: any thread, internally locked.
-/// Owner: outlives every MemoryObjPtr taken from it; the destructor checks.
+/// Owner: must outlive every MemoryObjPtr taken from it; nothing checks that yet.
 class MemoryPool final : public MemoryOwner {
  public:
   /// Errors: kInvalidArgument for a size of 0 or one that overflows; kResourceExhausted when the
