@@ -60,7 +60,6 @@ enum class Sink { kNone, kCached, kStreaming };
 
 constexpr size_t kLanes = 4;            // items in lockstep
 constexpr uint32_t kAheadStripes = 64;  // between a prefetch into L2 and the load, over all lanes
-constexpr size_t kNearBytes = 256;      // between a prefetch into L1 and the load, in its lane
 constexpr size_t kTouchItems = 8;  // between the first touch of an item (page walk) and its start
 
 // One place that a loop walks: part of an item, and what comes kAheadStripes later.
@@ -95,7 +94,6 @@ KVFERRY_SIMD_INLINE void run_lanes(const std::array<Lane, kCount>& lanes, size_t
 #pragma GCC unroll 8
     for (size_t j = 0; j < kCount; ++j) {
       __builtin_prefetch(lanes[j].ahead + offset, 0, 2);              // to L2
-      __builtin_prefetch(lanes[j].from + offset + kNearBytes, 0, 3);  // to L1
       const typename V::Stripe data = V::load(lanes[j].from + offset);
       if constexpr (kSink == Sink::kStreaming) V::stream(lanes[j].to + offset, data);
       if constexpr (kSink == Sink::kCached) V::store(lanes[j].to + offset, data);

@@ -1,5 +1,7 @@
 // Gather and scatter on the host against the ceiling of the same run: the better of memcpy and a
 // contiguous streaming copy. All contenders take turns, over a working set larger than most caches.
+// Beside them the bare runs: the same pages in the same order, without digests or bookkeeping, which
+// is what the order of the pages leaves of the ceiling.
 //
 //   kvferry-bench [--gib N] [--reps N]
 
@@ -23,6 +25,7 @@
 #include "cuda/host/streaming_copy.h"
 #include "kernels/paged_copy.h"
 #include "kvferry/checksum.h"
+#include "perf/bare_runs.h"
 
 namespace kvferry {
 namespace {
@@ -110,6 +113,26 @@ Workload make_workload(const Scenario& scenario, std::span<std::byte> pages) {
   return work;
 }
 
+/// The runs of one chunk between pages and `chunk`, as copied into `direction`.
+/// REQUIRES: tokens of a block lie side by side (NHD)
+std::vector<BareRun> bare_runs(const Workload& work, size_t page_chunk, std::span<std::byte> chunk,
+                               CopyDirection direction) {
+  const KVGroup& group = work.layout.groups[0];
+  const std::vector<int64_t>& slots = work.slots[page_chunk];
+  std::vector<BareRun> runs;
+  for (size_t p = 0; p < group.planes.size(); ++p) {
+    const KVPlane& plane = group.planes[p];
+    for (size_t token = 0; token < slots.size(); token += static_cast<size_t>(group.block_tokens)) {
+      std::byte* const page =
+          plane.base + slots[token] / group.block_tokens * plane.block_stride_bytes;
+      std::byte* const row = chunk.data() + work.chunk.planes[p].offset_bytes +
+                             static_cast<int64_t>(token) * work.chunk.planes[p].token_stride_bytes;
+      runs.push_back(direction == CopyDirection::kGather ? BareRun{page, row} : BareRun{row, page});
+    }
+  }
+  return runs;
+}
+
 // Plain index loops over the documented formula, sharing nothing with what is timed.
 void naive_gather(const Workload& work, const std::vector<int64_t>& slots,
                   std::span<std::byte> chunk) {
@@ -157,7 +180,8 @@ struct Contender {
   std::vector<double> cpu_gbps;
 };
 
-std::vector<Contender> make_contenders(Workload* work, std::span<std::byte> pages) {
+std::vector<Contender> make_contenders(Workload* work, std::span<std::byte> pages,
+                                       bool is_nhd) {
   const auto paged = [work](auto operation, bool digests, StoreHint store) {
     return [=](size_t index, std::span<std::byte> chunk) {
       const PagedCopy& copy = work->copies[index];
@@ -170,7 +194,7 @@ std::vector<Contender> make_contenders(Workload* work, std::span<std::byte> page
   };
   const auto source = [pages](size_t index, size_t bytes) { return pages.data() + index * bytes; };
   constexpr StoreHint kStreaming = StoreHint::kStreaming;
-  return {
+  std::vector<Contender> contenders = {
       {"memcpy",
        [=](size_t i, std::span<std::byte> chunk) {
          std::memcpy(chunk.data(), source(i, chunk.size()), chunk.size());
@@ -189,6 +213,18 @@ std::vector<Contender> make_contenders(Workload* work, std::span<std::byte> page
       {"scatter/digest:off", paged(scatter, false, kStreaming), {}, {}},
       {"gather/store:cached", paged(gather, true, StoreHint::kCached), {}, {}},
   };
+  const KVGroup& group = work->layout.groups[0];
+  const int64_t run_bytes = group.block_tokens * group.planes[0].token_stride_bytes;
+  if (is_nhd && run_bytes % 1024 == 0) {
+    const auto bare = [=](CopyDirection direction) {
+      return [=](size_t index, std::span<std::byte> chunk) {
+        copy_bare_runs(bare_runs(*work, index, chunk, direction), static_cast<size_t>(run_bytes));
+      };
+    };
+    contenders.push_back({"bare_runs/gather", bare(CopyDirection::kGather), {}, {}});
+    contenders.push_back({"bare_runs/scatter", bare(CopyDirection::kScatter), {}, {}});
+  }
+  return contenders;
 }
 
 void measure(std::vector<Contender>* contenders, std::span<std::byte> chunks, size_t chunk_bytes,
@@ -257,7 +293,8 @@ int run(size_t gib, int reps) {
       std::fprintf(stderr, "%s: wrong bytes, not timed\n", scenario.name);
       return 1;
     }
-    std::vector<Contender> contenders = make_contenders(&work, pages->bytes());
+    std::vector<Contender> contenders = 
+        make_contenders(&work, pages->bytes(), scenario.preset == PagePreset::kVllmNhd);
     measure(&contenders, chunks->bytes(), chunk_bytes, reps);
     if (!check(&work, chunks->bytes().first(chunk_bytes))) {
       std::fprintf(stderr, "%s: wrong bytes after timing\n", scenario.name);
