@@ -7,8 +7,8 @@
 namespace kvferry {
 namespace {
 
-// XXH3 blocks of an item: a run of 32 KiB whole, so that the four items of a group lie in four runs.
-// Four places in one run were 2 to 3% slower.
+// XXH3 blocks of an item: a run of 32 KiB whole, so that the four items of a group lie in four
+// runs. Four places in one run were 2 to 3% slower.
 constexpr size_t kItemBlocks = 32;
 
 // What skipped tokens and the tail of a tile's last block are read from.

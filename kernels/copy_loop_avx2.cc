@@ -49,7 +49,7 @@ struct Avx2 {
   }
 
   KVFERRY_SIMD_INLINE static void scramble(Stripe* accumulator, const uint64_t* key) {
-    const __m256i prime = _mm256_set1_epi64x(kXxhPrime32_1);
+    const __m256i prime = _mm256_set1_epi64x(kXxh32Prime1);
     const Stripe keys = load(key);
     for (int i = 0; i < 2; ++i) {
       const __m256i value = accumulator->half[i];

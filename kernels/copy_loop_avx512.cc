@@ -34,7 +34,7 @@ struct Avx512 {
   }
 
   KVFERRY_SIMD_INLINE static void scramble(Stripe* accumulator, const uint64_t* key) {
-    const __m512i prime = _mm512_set1_epi64(kXxhPrime32_1);
+    const __m512i prime = _mm512_set1_epi64(kXxh32Prime1);
     const __m512i shifted = _mm512_xor_si512(*accumulator, _mm512_srli_epi64(*accumulator, 47));
     const __m512i mixed = _mm512_xor_si512(shifted, _mm512_load_si512(key));
     const __m512i low = _mm512_mul_epu32(mixed, prime);

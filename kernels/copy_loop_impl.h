@@ -93,7 +93,7 @@ KVFERRY_SIMD_INLINE void run_lanes(const std::array<Lane, kCount>& lanes, size_t
     const size_t offset = i * kXxh3StripeBytes;
 #pragma GCC unroll 8
     for (size_t j = 0; j < kCount; ++j) {
-      __builtin_prefetch(lanes[j].ahead + offset, 0, 2);              // to L2
+      __builtin_prefetch(lanes[j].ahead + offset, 0, 2);  // to L2
       const typename V::Stripe data = V::load(lanes[j].from + offset);
       if constexpr (kSink == Sink::kStreaming) V::stream(lanes[j].to + offset, data);
       if constexpr (kSink == Sink::kCached) V::store(lanes[j].to + offset, data);

@@ -19,14 +19,14 @@ inline constexpr size_t kXxh3ScrambleKey = 128;  ///< byte offset into the secre
 inline constexpr size_t kXxh3LastStripeKey = 121;
 inline constexpr size_t kXxh3MergeKey = 11;
 
-inline constexpr uint64_t kXxhPrime32_1 = 0x9E3779B1U;
-inline constexpr uint64_t kXxhPrime32_2 = 0x85EBCA77U;
-inline constexpr uint64_t kXxhPrime32_3 = 0xC2B2AE3DU;
-inline constexpr uint64_t kXxhPrime64_1 = 0x9E3779B185EBCA87U;
-inline constexpr uint64_t kXxhPrime64_2 = 0xC2B2AE3D27D4EB4FU;
-inline constexpr uint64_t kXxhPrime64_3 = 0x165667B19E3779F9U;
-inline constexpr uint64_t kXxhPrime64_4 = 0x85EBCA77C2B2AE63U;
-inline constexpr uint64_t kXxhPrime64_5 = 0x27D4EB2F165667C5U;
+inline constexpr uint64_t kXxh32Prime1 = 0x9E3779B1U;
+inline constexpr uint64_t kXxh32Prime2 = 0x85EBCA77U;
+inline constexpr uint64_t kXxh32Prime3 = 0xC2B2AE3DU;
+inline constexpr uint64_t kXxh64Prime1 = 0x9E3779B185EBCA87U;
+inline constexpr uint64_t kXxh64Prime2 = 0xC2B2AE3D27D4EB4FU;
+inline constexpr uint64_t kXxh64Prime3 = 0x165667B19E3779F9U;
+inline constexpr uint64_t kXxh64Prime4 = 0x85EBCA77C2B2AE63U;
+inline constexpr uint64_t kXxh64Prime5 = 0x27D4EB2F165667C5U;
 
 /// What XXH3 takes from tables; one object, so that a device can keep a copy of its own.
 struct Xxh3Tables {
@@ -41,8 +41,8 @@ inline constexpr Xxh3Tables kXxh3Tables = {
                0x3f349ce33f76faa8, 0x1d4f0bc7c7bbdcf9, 0x3159b4cd4be0518a, 0x647378d9c97e9fc8,
                0xc3ebd33483acc5ea, 0xeb6313faffa081c5, 0x49daf0b751dd0d17, 0x9e68d429265516d3,
                0xfca1477d58be162b, 0xce31d07ad1b8f88f, 0x280416958f3acb45, 0x7e404bbbcafbd7af},
-    .init = {kXxhPrime32_3, kXxhPrime64_1, kXxhPrime64_2, kXxhPrime64_3, kXxhPrime64_4,
-             kXxhPrime32_2, kXxhPrime64_5, kXxhPrime32_1}};
+    .init = {kXxh32Prime3, kXxh64Prime1, kXxh64Prime2, kXxh64Prime3, kXxh64Prime4, kXxh32Prime2,
+             kXxh64Prime5, kXxh32Prime1}};
 
 /// The secret's 8 bytes at any byte `offset` up to 184. `words` is Xxh3Tables::secret, wherever the
 /// caller's device keeps it.
@@ -60,7 +60,7 @@ KVFERRY_HD constexpr uint64_t xxh3_product(uint64_t data, uint64_t key) {
 }
 
 KVFERRY_HD constexpr uint64_t xxh3_scramble(uint64_t accumulator, uint64_t key) {
-  return (accumulator ^ (accumulator >> 47) ^ key) * kXxhPrime32_1;
+  return (accumulator ^ (accumulator >> 47) ^ key) * kXxh32Prime1;
 }
 
 /// High half of a 64 x 64 product, xor-ed onto its low half.
@@ -88,7 +88,7 @@ KVFERRY_HD constexpr uint64_t xxh3_merge_pair(const uint64_t* words, size_t pair
 
 /// The digest of `total_bytes`, from the sum of the four merged pairs.
 KVFERRY_HD constexpr uint64_t xxh3_finish(uint64_t merged_pairs, uint64_t total_bytes) {
-  uint64_t hash = total_bytes * kXxhPrime64_1 + merged_pairs;
+  uint64_t hash = total_bytes * kXxh64Prime1 + merged_pairs;
   hash = (hash ^ (hash >> 37)) * 0x165667919E3779F9U;
   return hash ^ (hash >> 32);
 }

@@ -1,7 +1,7 @@
 // Gather and scatter on the host against the ceiling of the same run: the better of memcpy and a
 // contiguous streaming copy. All contenders take turns, over a working set larger than most caches.
-// Beside them the bare runs: the same pages in the same order, without digests or bookkeeping, which
-// is what the order of the pages leaves of the ceiling.
+// Beside them the bare runs: the same pages in the same order, without digests or bookkeeping,
+// which is what the order of the pages leaves of the ceiling.
 //
 //   kvferry-bench [--gib N] [--reps N]
 
@@ -180,8 +180,7 @@ struct Contender {
   std::vector<double> cpu_gbps;
 };
 
-std::vector<Contender> make_contenders(Workload* work, std::span<std::byte> pages,
-                                       bool is_nhd) {
+std::vector<Contender> make_contenders(Workload* work, std::span<std::byte> pages, bool is_nhd) {
   const auto paged = [work](auto operation, bool digests, StoreHint store) {
     return [=](size_t index, std::span<std::byte> chunk) {
       const PagedCopy& copy = work->copies[index];
@@ -293,7 +292,7 @@ int run(size_t gib, int reps) {
       std::fprintf(stderr, "%s: wrong bytes, not timed\n", scenario.name);
       return 1;
     }
-    std::vector<Contender> contenders = 
+    std::vector<Contender> contenders =
         make_contenders(&work, pages->bytes(), scenario.preset == PagePreset::kVllmNhd);
     measure(&contenders, chunks->bytes(), chunk_bytes, reps);
     if (!check(&work, chunks->bytes().first(chunk_bytes))) {

@@ -14,8 +14,8 @@
 #include "kvferry/make_transport.h"
 #include "kvferry/transfer_engine.h"
 #include "tests/support/status_matchers.h"
-#include "workload/kv_content.h"
-#include "workload/prompt_provider.h"
+#include "workload/engine/prompt_provider.h"
+#include "workload/oracle/kv_content.h"
 
 namespace kvferry {
 

@@ -3,7 +3,7 @@
 #include <chrono>
 #include <future>
 
-#include "workload/kv_content.h"
+#include "workload/oracle/kv_content.h"
 
 namespace kvferry {
 namespace {

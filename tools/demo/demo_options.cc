@@ -10,8 +10,8 @@
 
 #include "kvferry/chunk_layout.h"
 #include "kvferry/make_transport.h"
-#include "workload/multi_turn.h"
-#include "workload/paged_kv_cache.h"
+#include "workload/engine/paged_kv_cache.h"
+#include "workload/traffic/multi_turn.h"
 
 namespace kvferry {
 namespace {

@@ -7,8 +7,8 @@
 
 #include "kvferry/status.h"
 #include "kvferry/transport.h"
-#include "workload/model_shape.h"
-#include "workload/trace.h"
+#include "workload/engine/model_shape.h"
+#include "workload/traffic/trace.h"
 
 namespace kvferry {
 

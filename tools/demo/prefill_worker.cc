@@ -1,6 +1,6 @@
 #include "tools/demo/prefill_worker.h"
 
-#include "workload/kv_content.h"
+#include "workload/oracle/kv_content.h"
 
 namespace kvferry {
 namespace {

@@ -6,7 +6,7 @@
 
 #include "tools/demo/corruptor.h"
 #include "tools/demo/worker_setup.h"
-#include "workload/prompt_provider.h"
+#include "workload/engine/prompt_provider.h"
 
 namespace kvferry {
 

@@ -4,7 +4,7 @@
 
 #include "kvferry/make_transport.h"
 #include "runtime/transfer/data_path.h"
-#include "workload/copy_meter.h"
+#include "workload/meters/copy_meter.h"
 
 namespace kvferry {
 namespace {

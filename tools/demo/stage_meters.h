@@ -6,7 +6,7 @@
 
 #include "kvferry/transport.h"
 #include "tools/demo/worker_setup.h"
-#include "workload/wire_meter.h"
+#include "workload/meters/wire_meter.h"
 
 namespace kvferry {
 

@@ -9,9 +9,9 @@
 #include "kvferry/logger.h"
 #include "kvferry/status.h"
 #include "kvferry/transfer_engine.h"
-#include "workload/model_shape.h"
-#include "workload/prompt_cache.h"
-#include "workload/trace.h"
+#include "workload/engine/model_shape.h"
+#include "workload/engine/prompt_cache.h"
+#include "workload/traffic/trace.h"
 
 namespace kvferry {
 

@@ -4,7 +4,7 @@
 #include "runtime/control/messages.h"
 #include "runtime/transfer/chunk_transfer.h"
 #include "tests/support/status_matchers.h"
-#include "workload/paged_kv_cache.h"
+#include "workload/engine/paged_kv_cache.h"
 
 namespace kvferry {
 namespace {
@@ -16,6 +16,7 @@ KVLayout layout_of(const ModelShape& model, PagePreset preset) {
   const PagedShape shape = model.paged_shape(64);
   static std::byte anchor{};
   std::vector<std::byte*> buffers;
+  buffers.reserve(static_cast<size_t>(num_buffers(preset, shape)));
   const int64_t step = buffer_bytes(preset, shape);
   for (int32_t i = 0; i < num_buffers(preset, shape); ++i) buffers.push_back(&anchor + i * step);
   return make_kv_layout(preset, shape, buffers).value();
