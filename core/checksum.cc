@@ -7,6 +7,7 @@
 #include <string>
 
 #include "core/checked_math.h"
+#include "core/layout_fields.h"
 #include "core/wire.h"
 #include "core/xxh3.h"
 
@@ -144,20 +145,8 @@ uint64_t layout_digest(const ChunkLayout& layout) {
   WireWriter record;
   record.raw("KVFL");
   record.u32(1);
-  record.u8(static_cast<uint8_t>(layout.dtype));
-  record.u8(static_cast<uint8_t>(layout.format));
-  record.u16(0);
-  record.u32(static_cast<uint32_t>(kTileTokens));
-  record.u32(static_cast<uint32_t>(layout.heads.global_heads));
-  record.u32(static_cast<uint32_t>(layout.heads.begin));
-  record.u32(static_cast<uint32_t>(layout.heads.count));
-  record.u32(static_cast<uint32_t>(layout.planes.size()));
-  for (const ChunkPlane& plane : layout.planes) {
-    record.u32(static_cast<uint32_t>(plane.group));
-    record.u32(static_cast<uint32_t>(plane.layer));
-    record.u32(static_cast<uint32_t>(plane.role));
-    record.u64(static_cast<uint64_t>(plane.row_bytes));
-  }
+  detail::write_layout_head(record, layout);
+  detail::write_layout_planes(record, layout);
   return detail::xxh3_64(record.view());
 }
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/checked_math.h"
+#include "core/layout_fields.h"
 #include "core/wire.h"
 #include "core/xxh3.h"
 
@@ -67,14 +68,7 @@ void write_fixed(WireWriter& out, const ChunkRecord& record, size_t header_bytes
   out.u64(static_cast<uint64_t>(record.token_end));
   out.u64(static_cast<uint64_t>(layout.size_bytes));
   out.u64(record.chunk_digest);
-  out.u8(static_cast<uint8_t>(layout.dtype));
-  out.u8(static_cast<uint8_t>(layout.format));
-  out.u16(0);
-  out.u32(static_cast<uint32_t>(kTileTokens));
-  out.u32(static_cast<uint32_t>(layout.heads.global_heads));
-  out.u32(static_cast<uint32_t>(layout.heads.begin));
-  out.u32(static_cast<uint32_t>(layout.heads.count));
-  out.u32(static_cast<uint32_t>(layout.planes.size()));
+  detail::write_layout_head(out, layout);
   out.u32(static_cast<uint32_t>(record.tile_digests.size()));
   out.u32(static_cast<uint32_t>(key_bytes));
   out.u32(0);
@@ -229,12 +223,7 @@ Result<std::vector<std::byte>> encode_chunk_record_header(const ChunkRecord& rec
   }
   WireWriter out;
   write_fixed(out, record, header_bytes, key.size());
-  for (const ChunkPlane& plane : layout.planes) {
-    out.u32(static_cast<uint32_t>(plane.group));
-    out.u32(static_cast<uint32_t>(plane.layer));
-    out.u32(static_cast<uint32_t>(plane.role));
-    out.u64(static_cast<uint64_t>(plane.row_bytes));
-  }
+  detail::write_layout_planes(out, layout);
   out.raw(key);
   for (uint64_t digest : record.tile_digests) out.u64(digest);
   out.u64(detail::xxh3_64(out.view()));

@@ -146,17 +146,11 @@ bool ChunkReceiver::grant(const OfferMessage& offer) {
   const LeaseId lease = context_.leases.grant(*landing, peer_);
   context_.leases.begin_use(lease).ignore("granted on the line above");
   granted_.emplace(offer.transfer_id, Granted{wanted, lease, offer.source});
-  auto chunk = std::make_shared<IncomingChunk>(IncomingChunk{offer.transfer_id,
-                                                             std::move(plan).value(),
-                                                             std::move(landing).value(),
-                                                             lease,
-                                                             {},
-                                                             0,
-                                                             0,
-                                                             0,
-                                                             false,
-                                                             {},
-                                                             {}});
+  auto chunk =
+      std::make_shared<IncomingChunk>(IncomingChunk{.transfer_id = offer.transfer_id,
+                                                    .plan = std::move(plan).value(),
+                                                    .landing_memory = std::move(landing).value(),
+                                                    .landing = lease});
   outputs_.expect_chunk(std::move(chunk));  // before the peer hears of the grant
   outputs_.send_message(GrantMessage{offer.transfer_id, offer.source, lease});
   return true;
@@ -175,7 +169,7 @@ void ChunkReceiver::on_abandon(const AbandonMessage& abandon) {
                          Status(abandon.code, "peer '" + peer_ + "': " + abandon.reason));
 }
 
-void ChunkReceiver::on_received(uint64_t transfer_id, const Status& status, const ReceiveCost&) {
+void ChunkReceiver::on_received(uint64_t transfer_id, const Status& status) {
   const auto found = granted_.find(transfer_id);
   if (found == granted_.end()) return;
   const Granted granted = std::move(found->second);

@@ -33,7 +33,7 @@ class ChunkReceiver {
   void on_unserved(const UnservedMessage& unserved);
   void on_abandon(const AbandonMessage& abandon);
   /// The landing memory of a granted chunk is quiet.
-  void on_received(uint64_t transfer_id, const Status& status, const ReceiveCost& cost);
+  void on_received(uint64_t transfer_id, const Status& status);
 
   /// Grants what fits into the landing pool. Call when a slot was released.
   void pump();

@@ -74,7 +74,7 @@ Status ChunkSender::post(const Planned& planned, const PagedChunk& pages, Memory
   posted.source = source;
   posted.provider = context_.provider;
   posted.chunk = std::make_shared<OutgoingChunk>(
-      OutgoingChunk{id, std::move(plan), std::move(staging), {}, 0, 0, 0, {}});
+      OutgoingChunk{.transfer_id = id, .plan = std::move(plan), .staging = std::move(staging)});
   posted_.emplace(id, std::move(posted));
   outputs_.send_message(message);
   return {};

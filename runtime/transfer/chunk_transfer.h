@@ -46,18 +46,13 @@ struct OutgoingChunk {
   uint64_t transfer_id = 0;
   ChunkPlan plan;
   MemoryObjPtr staging;
-  LeaseId landing;
+  LeaseId landing = {};
 
   // Data executor only.
   size_t next_fragment = 0;
   size_t open_offers = 0;
   uint64_t tile_sum = 0;
-  Status status;
-};
-
-/// What it took to receive one chunk.
-struct ReceiveCost {
-  Duration scatter{};
+  Status status = {};
 };
 
 /// Bytes of a granted chunk on their way in. Belongs to the data executor from expect() on.
@@ -68,13 +63,12 @@ struct IncomingChunk {
   LeaseId landing;
 
   // Data executor only.
-  std::vector<bool> accepted;
+  std::vector<bool> accepted = {};
   size_t open_receives = 0;
   size_t finished = 0;
   uint64_t tile_sum = 0;
   bool abandoned = false;  ///< the sender said that no more fragments come
-  Status status;
-  ReceiveCost cost;
+  Status status = {};
 };
 
 }  // namespace kvferry

@@ -194,11 +194,9 @@ Status DataPath::verify_and_scatter(IncomingChunk& chunk, const FragmentHeader& 
   const Fragment& fragment = plan.fragments[header.fragment];
   const int64_t first_tile = plan.first_tile(fragment);
   std::vector<uint64_t> found(header.tile_digests.size());
-  const TimePoint start = executor_.clock().now();
   KVFERRY_RETURN_IF_ERROR(scatter(plan.copy, fragment.plane_begin, fragment.plane_end,
                                   chunk.landing_memory->bytes(), found,
                                   {.store = StoreHint::kStreaming}));
-  chunk.cost.scatter += executor_.clock().now() - start;
   const uint64_t sum = tile_sum(first_tile, found);
   const uint64_t digest =
       bind_digest(plan.identity, first_tile, plan.num_tiles(fragment), sum, fragment.size_bytes);
@@ -222,7 +220,7 @@ void DataPath::finish_if_received(const std::shared_ptr<IncomingChunk>& chunk) {
     chunk->status =
         Status(StatusCode::kDataLoss, "chunk " + plan.ref.key.to_string() + " has a wrong digest");
   }
-  events_.on_received(chunk->transfer_id, chunk->status, chunk->cost);
+  events_.on_received(chunk->transfer_id, chunk->status);
 }
 
 }  // namespace kvferry

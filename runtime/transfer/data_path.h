@@ -28,7 +28,7 @@ class DataPath {
     /// delivery).
     std::function<void(uint64_t transfer_id, Status)> on_sent;
     /// OK: all fragments are verified and scattered. The landing memory is quiet either way.
-    std::function<void(uint64_t transfer_id, Status, ReceiveCost)> on_received;
+    std::function<void(uint64_t transfer_id, Status)> on_received;
   };
 
   /// `staging_store`: what the gather leaves in cache for the peer to pull.

@@ -190,10 +190,8 @@ DataPath::Events PeerSession::data_events() {
             later([id, status](PeerSession& self) { self.sender_->on_sent(id, status); });
           },
       .on_received =
-          [later](uint64_t id, const Status& status, const ReceiveCost& cost) {
-            later([id, status, cost](PeerSession& self) {
-              self.receiver_->on_received(id, status, cost);
-            });
+          [later](uint64_t id, const Status& status) {
+            later([id, status](PeerSession& self) { self.receiver_->on_received(id, status); });
           },
   };
 }

@@ -105,14 +105,18 @@ class DataPathPair {
 
   void expect(uint64_t id, ChunkPlan plan, LeaseId landing) {
     MemoryObjPtr memory = allocate(plan);
-    auto chunk = std::make_shared<IncomingChunk>(
-        IncomingChunk{id, std::move(plan), std::move(memory), landing, {}, 0, 0, 0, false, {}, {}});
+    auto chunk = std::make_shared<IncomingChunk>(IncomingChunk{.transfer_id = id,
+                                                               .plan = std::move(plan),
+                                                               .landing_memory = std::move(memory),
+                                                               .landing = landing});
     run_on(*receive_executor, [&] { receiver->expect(std::move(chunk)); });
   }
   void send(uint64_t id, ChunkPlan plan, LeaseId landing) {
     MemoryObjPtr memory = allocate(plan);
-    auto chunk = std::make_shared<OutgoingChunk>(
-        OutgoingChunk{id, std::move(plan), std::move(memory), landing, 0, 0, 0, {}});
+    auto chunk = std::make_shared<OutgoingChunk>(OutgoingChunk{.transfer_id = id,
+                                                               .plan = std::move(plan),
+                                                               .staging = std::move(memory),
+                                                               .landing = landing});
     run_on(*send_executor, [&] { sender->send(std::move(chunk)); });
   }
   MemoryObjPtr allocate(const ChunkPlan& plan) {
@@ -166,9 +170,9 @@ class DataPathPair {
     EXPECT_TRUE(ends.emplace(id, status).second) << "a chunk ends exactly once";
   }
   DataPath::Events events(Ends& ends) {
-    return {.on_sent = [this, &ends](uint64_t id, const Status& status) { add(ends, id, status); },
-            .on_received = [this, &ends](uint64_t id, const Status& status,
-                                         const ReceiveCost&) { add(ends, id, status); }};
+    return {
+        .on_sent = [this, &ends](uint64_t id, const Status& status) { add(ends, id, status); },
+        .on_received = [this, &ends](uint64_t id, const Status& status) { add(ends, id, status); }};
   }
 
   mutable std::mutex mutex_;

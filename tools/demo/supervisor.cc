@@ -10,13 +10,17 @@
 
 #include "kvferry/chunk_layout.h"
 #include "runtime/control/peer_probe.h"
+#include "runtime/steady_clock.h"
 
 namespace kvferry {
 namespace {
 
 constexpr size_t kMaxErrors = 20;
 
-/// One line that is rewritten on a terminal, and now and then a new one elsewhere.
+constexpr Duration kProgressEvery = std::chrono::seconds(5);
+
+/// One line that is rewritten on a terminal; elsewhere a new one after the first request, every
+/// tenth of them, and when none came for a while.
 class Progress {
  public:
   explicit Progress(size_t total) : total_(total), is_terminal_(::isatty(STDERR_FILENO) == 1) {}
@@ -25,8 +29,12 @@ class Progress {
   }
 
   void show(const DemoReport& report, size_t done) {
-    if (!is_terminal_ && done * 10 / total_ == (done - 1) * 10 / total_) return;
+    const TimePoint now = clock_.now();
+    const bool is_due = is_terminal_ || done == 1 || now - shown_at_ >= kProgressEvery ||
+                        done * 10 / total_ != (done - 1) * 10 / total_;
+    if (!is_due) return;
     shown_ = true;
+    shown_at_ = now;
     std::fprintf(
         stderr,
         "%s  request %zu of %zu: %lld chunks moved, %lld reused, %lld verified, %.2f GB/s%s",
@@ -43,7 +51,9 @@ class Progress {
  private:
   const size_t total_;
   const bool is_terminal_;
+  const SteadyClock clock_;
   bool shown_ = false;
+  TimePoint shown_at_{};
 };
 
 }  // namespace

@@ -108,6 +108,18 @@ Result<size_t> UcxWorker::max_am_header_bytes() const {
   return attributes.max_am_header;
 }
 
+Status UcxWorker::on_message(unsigned id, ucp_am_recv_callback_t handler, void* arg) const {
+  ucp_am_handler_param_t params{};
+  params.field_mask = UCP_AM_HANDLER_PARAM_FIELD_ID | UCP_AM_HANDLER_PARAM_FIELD_FLAGS |
+                      UCP_AM_HANDLER_PARAM_FIELD_CB | UCP_AM_HANDLER_PARAM_FIELD_ARG;
+  params.id = id;
+  params.flags = UCP_AM_FLAG_WHOLE_MSG;
+  params.cb = handler;
+  params.arg = arg;
+  return ucx_status(ucp_worker_set_am_recv_handler(handle_, &params),
+                    "UCX takes no active message handler");
+}
+
 bool UcxWorker::is_idle(UcxRequest& flush) const {
   // Arming tells of half-done copies and queues over shared memory; a flush that is done at once,
   // of sockets and of endpoints on their way out.

@@ -91,6 +91,10 @@ class UcxWorker {
   /// The largest header of an active message over any transport of the worker.
   Result<size_t> max_am_header_bytes() const;
 
+  /// Calls handler(arg, ...) with each whole active message of number `id`, from within
+  /// ucp_worker_progress.
+  Status on_message(unsigned id, ucp_am_recv_callback_t handler, void* arg) const;
+
   /// True when nothing is under way in UCX itself: data being copied or sent, connections being set
   /// up or taken down. `flush` keeps the question between two calls. Does not progress.
   bool is_idle(UcxRequest& flush) const;

@@ -61,21 +61,11 @@ Status UcxLink::prepare() {
   capabilities_.max_header_bytes = std::min(max_am_header - kPrefix.size(), kMaxHeaderBytes);
   capabilities_.path = options_.path;
 
-  ucp_am_handler_param_t handler{};
-  handler.field_mask = UCP_AM_HANDLER_PARAM_FIELD_ID | UCP_AM_HANDLER_PARAM_FIELD_FLAGS |
-                       UCP_AM_HANDLER_PARAM_FIELD_CB | UCP_AM_HANDLER_PARAM_FIELD_ARG;
-  handler.id = kOfferMessage;
-  handler.flags = UCP_AM_FLAG_WHOLE_MSG;
-  handler.cb = &UcxLink::on_message;
-  handler.arg = this;
-  KVFERRY_RETURN_IF_ERROR(ucx_status(ucp_worker_set_am_recv_handler(worker_.get(), &handler),
-                                     "UCX takes no active message handler"));
-  handler.id = kHelloMessage;
-  handler.cb = [](void*, const void*, size_t, void*, size_t, const ucp_am_recv_param_t*) {
-    return UCS_OK;
-  };
-  return ucx_status(ucp_worker_set_am_recv_handler(worker_.get(), &handler),
-                    "UCX takes no active message handler");
+  KVFERRY_RETURN_IF_ERROR(worker_.on_message(kOfferMessage, &UcxLink::on_message, this));
+  return worker_.on_message(
+      kHelloMessage,
+      [](void*, const void*, size_t, void*, size_t, const ucp_am_recv_param_t*) { return UCS_OK; },
+      nullptr);
 }
 
 UcxLink::~UcxLink() {

@@ -28,15 +28,8 @@ Result<std::unique_ptr<BareUcxPipe>> BareUcxPipe::create(Options options) {
   std::string address = encode_ucx_address(options.peer_class, worker_address);
   std::unique_ptr<BareUcxPipe> pipe(new BareUcxPipe(std::move(options), std::move(context),
                                                     std::move(worker), std::move(address)));
-  ucp_am_handler_param_t handler{};
-  handler.field_mask = UCP_AM_HANDLER_PARAM_FIELD_ID | UCP_AM_HANDLER_PARAM_FIELD_FLAGS |
-                       UCP_AM_HANDLER_PARAM_FIELD_CB | UCP_AM_HANDLER_PARAM_FIELD_ARG;
-  handler.id = kPieceMessage;
-  handler.flags = UCP_AM_FLAG_WHOLE_MSG;
-  handler.cb = &BareUcxPipe::on_message;
-  handler.arg = pipe.get();
-  KVFERRY_RETURN_IF_ERROR(ucx_status(ucp_worker_set_am_recv_handler(pipe->worker_.get(), &handler),
-                                     "UCX takes no active message handler"));
+  KVFERRY_RETURN_IF_ERROR(
+      pipe->worker_.on_message(kPieceMessage, &BareUcxPipe::on_message, pipe.get()));
   return pipe;
 }
 

@@ -88,6 +88,32 @@ std::byte* page_of(const KVGroup& group, const KVPlane& plane, int64_t slot) {
          slot % group.block_tokens * plane.token_stride_bytes;
 }
 
+/// One token of one plane: where it lies and what must be there.
+struct Row {
+  const Pieces& pieces;
+  std::byte* page;
+  const std::byte* expected;  ///< row_bytes of the plane
+  size_t plane;
+  size_t token;
+};
+
+/// Calls visit(Row), which says whether to go on, for each token that has a slot.
+template <typename Visit>
+void for_each_row(const KVLayout& layout, SlotMapping slots, const ChunkHash& chunk,
+                  const Visit& visit) {
+  const KVGroup& group = layout.groups[0];
+  for (size_t index = 0; index < group.planes.size(); ++index) {
+    const KVPlane& plane = group.planes[index];
+    const Pieces pieces(plane);
+    RowMaker maker(layout, plane, chunk, static_cast<int32_t>(index));
+    for (size_t token = 0; token < slots.size(); ++token) {
+      if (slots[token] < 0) continue;
+      const std::byte* const expected = maker.make(static_cast<int64_t>(token));
+      if (!visit({pieces, page_of(group, plane, slots[token]), expected, index, token})) return;
+    }
+  }
+}
+
 /// Offset in the row of the first byte that differs, or the row's size.
 int64_t first_difference(const Pieces& pieces, const std::byte* page, const std::byte* row) {
   const auto size = static_cast<size_t>(pieces.size_bytes);
@@ -126,53 +152,41 @@ void expected_row(const ChunkHash& chunk, int64_t token, int32_t plane, int64_t 
 
 Status fill_chunk(const KVLayout& layout, SlotMapping slots, const ChunkHash& chunk) {
   KVFERRY_RETURN_IF_ERROR(check(layout, slots));
-  const KVGroup& group = layout.groups[0];
-  for (size_t index = 0; index < group.planes.size(); ++index) {
-    const KVPlane& plane = group.planes[index];
-    const Pieces pieces(plane);
-    RowMaker maker(layout, plane, chunk, static_cast<int32_t>(index));
-    for (size_t token = 0; token < slots.size(); ++token) {
-      if (slots[token] < 0) continue;
-      std::byte* page = page_of(group, plane, slots[token]);
-      const std::byte* row = maker.make(static_cast<int64_t>(token));
-      for (int32_t piece = 0; piece < pieces.count; ++piece) {
-        std::memcpy(page, row, static_cast<size_t>(pieces.size_bytes));
-        page += pieces.stride_bytes;
-        row += pieces.size_bytes;
-      }
+  for_each_row(layout, slots, chunk, [](const Row& row) {
+    std::byte* page = row.page;
+    const std::byte* expected = row.expected;
+    for (int32_t piece = 0; piece < row.pieces.count; ++piece) {
+      std::memcpy(page, expected, static_cast<size_t>(row.pieces.size_bytes));
+      page += row.pieces.stride_bytes;
+      expected += row.pieces.size_bytes;
     }
-  }
+    return true;
+  });
   return {};
 }
 
 Result<std::optional<ContentMismatch>> verify_chunk(const KVLayout& layout, SlotMapping slots,
                                                     const ChunkHash& chunk) {
   KVFERRY_RETURN_IF_ERROR(check(layout, slots));
-  const KVGroup& group = layout.groups[0];
-  for (size_t index = 0; index < group.planes.size(); ++index) {
-    const KVPlane& plane = group.planes[index];
-    const Pieces pieces(plane);
-    RowMaker maker(layout, plane, chunk, static_cast<int32_t>(index));
-    for (size_t token = 0; token < slots.size(); ++token) {
-      if (slots[token] < 0) continue;
-      const std::byte* const page = page_of(group, plane, slots[token]);
-      const std::byte* const row = maker.make(static_cast<int64_t>(token));
-      const int64_t offset = first_difference(pieces, page, row);
-      if (offset == plane.row_bytes()) continue;
-      const int64_t head = offset / plane.content_bytes;
-      const int64_t byte = offset % plane.content_bytes;
-      return ContentMismatch{.plane = static_cast<int32_t>(index),
-                             .layer = plane.layer,
-                             .role = plane.role,
-                             .token = static_cast<int64_t>(token),
-                             .slot = slots[token],
-                             .head = static_cast<int32_t>(head),
-                             .byte = byte,
-                             .expected = row[offset],
-                             .found = page[head * plane.head_stride_bytes + byte]};
-    }
-  }
-  return std::nullopt;
+  std::optional<ContentMismatch> mismatch;
+  for_each_row(layout, slots, chunk, [&](const Row& row) {
+    const KVPlane& plane = layout.groups[0].planes[row.plane];
+    const int64_t offset = first_difference(row.pieces, row.page, row.expected);
+    if (offset == plane.row_bytes()) return true;
+    const int64_t head = offset / plane.content_bytes;
+    const int64_t byte = offset % plane.content_bytes;
+    mismatch = ContentMismatch{.plane = static_cast<int32_t>(row.plane),
+                               .layer = plane.layer,
+                               .role = plane.role,
+                               .token = static_cast<int64_t>(row.token),
+                               .slot = slots[row.token],
+                               .head = static_cast<int32_t>(head),
+                               .byte = byte,
+                               .expected = row.expected[offset],
+                               .found = row.page[head * plane.head_stride_bytes + byte]};
+    return false;
+  });
+  return mismatch;
 }
 
 Status poison_slots(const KVLayout& layout, SlotMapping slots) {

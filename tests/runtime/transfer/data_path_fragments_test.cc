@@ -187,17 +187,11 @@ TEST_F(DataPathIntakeTest, FragmentsMayComeInAnyOrder) {
 }
 
 TEST_F(DataPathIntakeTest, AChunkExpectedAfterTheCloseKeepsNoMemory) {
-  auto late = std::make_shared<IncomingChunk>(IncomingChunk{8,
-                                                            pair.destination_plan(ref),
-                                                            pair.pool->allocate(1).value(),
-                                                            {8, 8},
-                                                            {},
-                                                            0,
-                                                            0,
-                                                            0,
-                                                            false,
-                                                            {},
-                                                            {}});
+  auto late = std::make_shared<IncomingChunk>(
+      IncomingChunk{.transfer_id = 8,
+                    .plan = pair.destination_plan(ref),
+                    .landing_memory = pair.pool->allocate(1).value(),
+                    .landing = {8, 8}});
   std::promise<void> quiet;
   pair.receive_executor->post([&] {
     pair.receiver->close([&] { quiet.set_value(); });

@@ -29,9 +29,7 @@ class Side {
     run([&] {
       DataPath::Events events;
       events.on_sent = [this](uint64_t, const Status& status) { sent.set_value(status); };
-      events.on_received = [this](uint64_t, const Status& status, const ReceiveCost&) {
-        received.set_value(status);
-      };
+      events.on_received = [this](uint64_t, const Status& status) { received.set_value(status); };
       path = std::make_unique<DataPath>(
           transport.open_link(PeerClass::kSameProcess, *executor).value(), *executor, events,
           StoreHint::kCached, nullptr);
@@ -93,15 +91,19 @@ class DataPathTest : public ::testing::Test {
 
   void expect_chunk(ChunkPlan plan, LeaseId landing) {
     auto memory = target->pool->allocate(static_cast<size_t>(plan.layout.size_bytes)).value();
-    auto chunk = std::make_shared<IncomingChunk>(
-        IncomingChunk{7, std::move(plan), std::move(memory), landing, {}, 0, 0, 0, false, {}, {}});
+    auto chunk = std::make_shared<IncomingChunk>(IncomingChunk{.transfer_id = 7,
+                                                               .plan = std::move(plan),
+                                                               .landing_memory = std::move(memory),
+                                                               .landing = landing});
     target->run([&] { target->path->expect(chunk); });
   }
 
   void send_chunk(ChunkPlan plan, LeaseId landing) {
     auto memory = source->pool->allocate(static_cast<size_t>(plan.layout.size_bytes)).value();
-    auto chunk = std::make_shared<OutgoingChunk>(
-        OutgoingChunk{7, std::move(plan), std::move(memory), landing, 0, 0, 0, {}});
+    auto chunk = std::make_shared<OutgoingChunk>(OutgoingChunk{.transfer_id = 7,
+                                                               .plan = std::move(plan),
+                                                               .staging = std::move(memory),
+                                                               .landing = landing});
     source->run([&] { source->path->send(chunk); });
   }
 

@@ -158,17 +158,19 @@ class DemoKilled : public ::testing::TestWithParam<const char*> {};
 TEST_P(DemoKilled, TheRestEndsWithOneClearLineAndNoProcessIsLeft) {
   const std::string role = GetParam();
   Subprocess run(demo({"--requests", "100000"}));
+  // In mid-run: requests have been served, and the replay goes on for minutes.
   ASSERT_TRUE(run.read_until(
-      [](const Subprocess& so_far) { return so_far.out().find('\n') != std::string::npos; },
-      kRunLimit));
+      [](const Subprocess& so_far) {
+        return so_far.err().find("request 1 of") != std::string::npos;
+      },
+      kRunLimit))
+      << run.err();
   std::smatch pids;
   const std::regex first_line("supervisor pid (\\d+), prefill pid (\\d+), decode pid (\\d+)");
   ASSERT_TRUE(std::regex_search(run.out(), pids, first_line)) << run.out();
   const pid_t supervisor = std::stoi(pids[1]);
   const pid_t prefill = std::stoi(pids[2]);
   const pid_t decode = std::stoi(pids[3]);
-  // In mid-run: both have answered, and the replay goes on for minutes.
-  std::this_thread::sleep_for(std::chrono::milliseconds(2500));
   const pid_t victim = role == "supervisor" ? supervisor : role == "prefill" ? prefill : decode;
   ASSERT_EQ(::kill(victim, SIGKILL), 0);
   const int code = run.wait(std::chrono::seconds(5));
