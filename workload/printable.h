@@ -1,17 +1,3 @@
 #pragma once
 
-#include <algorithm>
-#include <string>
-#include <string_view>
-
-namespace kvferry::detail {
-
-/// `text` as plain ASCII of bounded length, for messages of one line.
-inline std::string printable(std::string_view text, size_t max_bytes) {
-  std::string result(text.substr(0, max_bytes));
-  std::ranges::replace_if(
-      result, [](char c) { return c < ' ' || c > '~'; }, '?');
-  return text.size() > max_bytes ? result + "..." : result;
-}
-
-}  // namespace kvferry::detail
+#include "core/printable.h"  // IWYU pragma: export

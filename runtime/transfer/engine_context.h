@@ -2,12 +2,16 @@
 
 #include <string>
 
+#include "core/printable.h"
 #include "kvferry/executor.h"
 #include "kvferry/transfer_engine.h"
 #include "runtime/memory/lease_table.h"
 #include "runtime/memory/memory_pool.h"
 
 namespace kvferry {
+
+// A reason, a key and a name at their longest fit.
+inline constexpr size_t kMaxLogLineBytes = 8192;
 
 /// What the sessions of one engine share.
 ///
@@ -23,9 +27,11 @@ struct EngineContext {
   ChunkProvider* provider = nullptr;
   uint64_t next_transfer_id = 1;
 
+  /// The one way into the log. A line may quote what a peer wrote (names, reasons): it stays one
+  /// line of plain text, of bounded length.
   void log(LogLevel level, const std::string& line) const {
     if (options.logger != nullptr && options.logger->enabled(level)) {
-      options.logger->log(level, line);
+      options.logger->log(level, detail::printable(line, kMaxLogLineBytes));
     }
   }
 };

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "workload/printable.h"
+#include "core/printable.h"
 
 namespace kvferry {
 namespace {

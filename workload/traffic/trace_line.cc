@@ -5,7 +5,7 @@
 #include <bitset>
 #include <nlohmann/json.hpp>
 
-#include "workload/printable.h"
+#include "core/printable.h"
 
 namespace kvferry::detail {
 namespace {
