@@ -56,8 +56,8 @@ struct StagedFragment {
 using StagedFragmentHook = std::function<void(const StagedFragment&)>;
 
 struct TransferEngineOptions {
-  std::string name;           ///< as peers' logs show it
-  std::string token;          ///< shared secret; both sides must have the same, not empty
+  std::string name;           ///< as peers' logs show it; 1 to 256 bytes
+  std::string token;          ///< shared secret; both sides must have the same; 1 to 256 bytes
   size_t chunk_bytes = 0;     ///< the largest chunk in memory
   size_t staging_chunks = 4;  ///< source side: chunks gathered and not yet acknowledged, at most
   size_t landing_chunks = 4;  ///< destination side: chunks granted and not yet verified, at most
@@ -68,8 +68,8 @@ struct TransferEngineOptions {
   PeerClass best_path = PeerClass::kSameProcess;
   /// A chunk that fails verification is fetched again, so often at most.
   int max_refetches = 3;
-  Duration handshake_timeout = std::chrono::seconds(5);
-  Logger* logger = nullptr;  ///< borrowed; null: no log
+  Duration handshake_timeout = std::chrono::seconds(5);  ///< above 0, 24 hours at most
+  Logger* logger = nullptr;                              ///< borrowed; null: no log
   StagedFragmentHook staged_fragment_hook = nullptr;
 };
 

@@ -7,7 +7,6 @@
 namespace kvferry {
 namespace {
 
-constexpr uint32_t kMaxNameBytes = 256;
 constexpr uint32_t kMaxAddressBytes = 64U << 10;
 constexpr uint32_t kMaxReasonBytes = 4096;
 constexpr uint32_t kMaxKeyBytes = 1024;

@@ -18,6 +18,7 @@ namespace kvferry {
 
 inline constexpr uint32_t kProtocolVersion = 1;
 inline constexpr size_t kMaxMessageBytes = 4U << 20;
+inline constexpr uint32_t kMaxNameBytes = 256;  ///< of each string of a hello
 inline constexpr size_t kMaxFetchItems = 16384;
 inline constexpr int64_t kMaxTokenEnd = int64_t{1} << 40;
 

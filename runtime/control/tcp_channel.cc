@@ -2,6 +2,7 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -105,6 +106,11 @@ bool TcpChannel::read_some() {
   return false;
 }
 
+size_t TcpChannel::message_limit() const {
+  if (is_known_) return limits_.max_message_bytes;
+  return std::min(limits_.max_message_bytes, limits_.max_first_message_bytes);
+}
+
 /// False when the channel ended or is no more.
 bool TcpChannel::deliver() {
   const std::shared_ptr<bool> alive = alive_;
@@ -113,15 +119,17 @@ bool TcpChannel::deliver() {
   while (received_.size() - position >= kLengthBytes) {
     const std::span<const std::byte> rest = std::span(received_).subspan(position);
     const size_t length = read_length(rest);
-    if (length > limits_.max_message_bytes) {
+    if (length > message_limit()) {
       end(Status(StatusCode::kInvalidArgument,
                  "the peer announces a message of " + std::to_string(length) +
-                     " bytes; the limit is " + std::to_string(limits_.max_message_bytes)));
+                     " bytes; the limit is " + std::to_string(message_limit()) +
+                     (is_known_ ? "" : " for its first")));
       return false;
     }
     if (rest.size() - kLengthBytes < length) break;
     handlers->on_message(rest.subspan(kLengthBytes, length));
     if (!*alive || !socket_.is_open()) return false;
+    is_known_ = true;
     position += kLengthBytes + length;
   }
   received_.erase(received_.begin(), received_.begin() + static_cast<ptrdiff_t>(position));

@@ -16,13 +16,20 @@ namespace kvferry {
 
 /// Ordered small messages to one peer over TCP; its end is how we learn of a peer's death.
 ///
-/// A message is a u32 length (little-endian, at most max_message_bytes) and that many bytes.
+/// A message is a u32 length (little-endian, at most max_message_bytes) and that many bytes. A
+/// stranger may send less: its first message must be small, and its handler must close the channel
+/// unless it is satisfied with who is there.
 ///
 /// Threads: the executor it was made for only.
 class TcpChannel {
  public:
+  /// What a stranger can make us hold. A hello takes a quarter of it at most; the rest is for
+  /// hellos of other versions, which are to be refused for their version.
+  static constexpr size_t kMaxStrangerBytes = 4096;
+
   struct Limits {
     size_t max_message_bytes = 0;
+    size_t max_first_message_bytes = kMaxStrangerBytes;
     size_t max_unsent_bytes = 16U << 20;  ///< a peer that does not read is cut off here
   };
   using MessageHandler = std::function<void(std::span<const std::byte>)>;
@@ -52,6 +59,7 @@ class TcpChannel {
 
   void on_ready();
   bool read_some();
+  size_t message_limit() const;
   bool deliver();
   void flush();
   void end(Status status);
@@ -63,6 +71,7 @@ class TcpChannel {
   std::vector<std::byte> received_;
   std::vector<std::byte> unsent_;
   bool watching_writes_ = false;
+  bool is_known_ = false;  // the peer's first message was to the handler's satisfaction
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
@@ -73,9 +82,11 @@ Result<UniqueFd> tcp_listen(const std::string& host, uint16_t port);
 Result<uint16_t> tcp_local_port(const UniqueFd& socket);
 
 /// Takes one waiting connection; an unopened UniqueFd if there is none (any more).
-UniqueFd tcp_accept(const UniqueFd& listener);
+/// Errors: kResourceExhausted with the errno; the connection still waits.
+Result<UniqueFd> tcp_accept(const UniqueFd& listener);
 
-/// Connects within `timeout`. Blocks. Errors: kUnavailable, kDeadlineExceeded, kInvalidArgument.
+/// Connects within `timeout`, however long. Blocks; a name may take longer to resolve.
+/// Errors: kUnavailable, kDeadlineExceeded, kInvalidArgument; kResourceExhausted for no socket.
 Result<UniqueFd> tcp_connect(const std::string& host, uint16_t port, Duration timeout);
 
 }  // namespace kvferry

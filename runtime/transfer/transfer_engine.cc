@@ -4,6 +4,7 @@
 #include <future>
 #include <utility>
 
+#include "runtime/control/tcp_listener.h"
 #include "runtime/steady_clock.h"
 #include "runtime/thread_executor.h"
 #include "runtime/transfer/peer_session.h"
@@ -13,13 +14,26 @@ namespace {
 
 // Connections that have not said who they are yet, at most.
 constexpr size_t kMaxHandshakes = 64;
+// Longer than anyone waits, and far from where a point in time overflows.
+constexpr Duration kMaxHandshakeTimeout = std::chrono::hours(24);
 
 Status check_options(const TransferEngineOptions& options) {
   const auto invalid = [](const std::string& what) {
     return Status(StatusCode::kInvalidArgument, "TransferEngineOptions." + what);
   };
+  const auto too_long = [&](const std::string& option, const std::string& value) {
+    return invalid(option + " is " + std::to_string(value.size()) + " bytes long; the limit is " +
+                   std::to_string(kMaxNameBytes));
+  };
   if (options.name.empty()) return invalid("name is empty");
+  if (options.name.size() > kMaxNameBytes) return too_long("name", options.name);
   if (options.token.empty()) return invalid("token is empty; peers must share a secret");
+  if (options.token.size() > kMaxNameBytes) return too_long("token", options.token);
+  if (options.handshake_timeout <= Duration::zero())
+    return invalid("handshake_timeout is not above 0");
+  if (options.handshake_timeout > kMaxHandshakeTimeout) {
+    return invalid("handshake_timeout is above 24 hours");
+  }
   if (options.chunk_bytes == 0) return invalid("chunk_bytes is 0");
   if (options.staging_chunks == 0) return invalid("staging_chunks is 0");
   if (options.landing_chunks == 0) return invalid("landing_chunks is 0");
@@ -65,7 +79,8 @@ class TransferEngine::Impl {
  private:
   Impl() = default;
 
-  void accept_waiting();
+  Status start_listening(UniqueFd socket);
+  void accept(UniqueFd socket);
   std::shared_ptr<PeerSession> add_session(UniqueFd socket,
                                            std::function<void(const Status&)> on_handshake);
   Status admit(const std::string& peer) const;
@@ -79,7 +94,7 @@ class TransferEngine::Impl {
   TransferStats stats_;
   std::unique_ptr<EngineContext> context_;
   std::vector<std::shared_ptr<PeerSession>> sessions_;
-  UniqueFd listener_;
+  std::unique_ptr<TcpListener> listener_;
   std::promise<void> all_ended_;
   bool ending_ = false;
   bool told_all_ended_ = false;
@@ -116,7 +131,7 @@ TransferEngine::Impl::~Impl() {
   if (!control_ || !data_) return;
   control_->post([this] {
     ending_ = true;
-    if (listener_.is_open()) control_->unwatch_fd(listener_.get());
+    listener_.reset();
     const Status status(StatusCode::kCancelled, "the engine is shutting down");
     // A peer that may still read quarantined memory finds it gone with the engine.
     std::erase_if(sessions_, [](const auto& session) { return session->is_over(); });
@@ -182,31 +197,37 @@ void TransferEngine::Impl::tell_if_all_ended() {
 }
 
 Result<uint16_t> TransferEngine::Impl::listen(const std::string& host, uint16_t port) {
-  KVFERRY_ASSIGN_OR_RETURN(UniqueFd listener, tcp_listen(host, port));
-  KVFERRY_ASSIGN_OR_RETURN(const uint16_t bound_port, tcp_local_port(listener));
-  KVFERRY_RETURN_IF_ERROR(on_control([&]() -> Status {
-    if (listener_.is_open()) {
-      return Status(StatusCode::kFailedPrecondition, "this engine listens already");
-    }
-    listener_ = std::move(listener);
-    return control_->watch_fd(listener_.get(), false, [this] { accept_waiting(); });
-  }));
+  KVFERRY_ASSIGN_OR_RETURN(UniqueFd socket, tcp_listen(host, port));
+  KVFERRY_ASSIGN_OR_RETURN(const uint16_t bound_port, tcp_local_port(socket));
+  KVFERRY_RETURN_IF_ERROR(on_control([&] { return start_listening(std::move(socket)); }));
   return bound_port;
 }
 
-void TransferEngine::Impl::accept_waiting() {
-  for (;;) {
-    UniqueFd socket = tcp_accept(listener_);
-    if (!socket.is_open()) return;
-    const auto handshakes = std::count_if(sessions_.begin(), sessions_.end(), [](const auto& each) {
-      return each->is_shaking_hands();
-    });
-    if (static_cast<size_t>(handshakes) >= kMaxHandshakes) {
-      context_->log(LogLevel::kWarn, "connection_refused cause=\"too many handshakes at once\"");
-      continue;
-    }
-    add_session(std::move(socket), nullptr);
+Status TransferEngine::Impl::start_listening(UniqueFd socket) {
+  if (listener_) return Status(StatusCode::kFailedPrecondition, "this engine listens already");
+  auto listener = std::make_unique<TcpListener>(
+      std::move(socket), *control_,
+      TcpListener::Events{
+          .on_connection = [this](UniqueFd connection) { accept(std::move(connection)); },
+          .on_starved =
+              [this](const Status& status) {
+                context_->log(LogLevel::kWarn,
+                              "connections_wait cause=\"" + status.to_string() + "\"");
+              },
+      });
+  KVFERRY_RETURN_IF_ERROR(listener->start());
+  listener_ = std::move(listener);
+  return {};
+}
+
+void TransferEngine::Impl::accept(UniqueFd socket) {
+  const auto handshakes = std::count_if(sessions_.begin(), sessions_.end(),
+                                        [](const auto& each) { return each->is_shaking_hands(); });
+  if (static_cast<size_t>(handshakes) >= kMaxHandshakes) {
+    context_->log(LogLevel::kWarn, "connection_refused cause=\"too many handshakes at once\"");
+    return;
   }
+  add_session(std::move(socket), nullptr);
 }
 
 Result<std::string> TransferEngine::Impl::connect(const std::string& host, uint16_t port) {

@@ -25,11 +25,11 @@ Bytes bytes_of(std::span<const std::byte> bytes) { return {bytes.begin(), bytes.
 /// One end of a loopback connection is a channel on an executor, the other is a raw client.
 class TcpChannelTest : public ::testing::Test {
  protected:
-  TcpChannelTest() {
+  explicit TcpChannelTest(size_t max_first = kMaxMessage) : max_first_message(max_first) {
     const UniqueFd listener = tcp_listen("127.0.0.1", 0).value();
     client.emplace(RawClient::connect(tcp_local_port(listener).value()));
     UniqueFd accepted;
-    EXPECT_TRUE(eventually([&] { return (accepted = tcp_accept(listener)).is_open(); }));
+    EXPECT_TRUE(eventually([&] { return (accepted = tcp_accept(listener).value()).is_open(); }));
     channel_fd = accepted.get();
     channel = make_channel(std::move(accepted));
   }
@@ -40,7 +40,9 @@ class TcpChannelTest : public ::testing::Test {
   std::unique_ptr<TcpChannel> make_channel(UniqueFd socket) {
     return std::make_unique<TcpChannel>(
         std::move(socket), *executor,
-        TcpChannel::Limits{.max_message_bytes = kMaxMessage, .max_unsent_bytes = kMaxUnsent});
+        TcpChannel::Limits{.max_message_bytes = kMaxMessage,
+                           .max_first_message_bytes = max_first_message,
+                           .max_unsent_bytes = kMaxUnsent});
   }
 
   void start(TcpChannel::MessageHandler on_message) {
@@ -64,6 +66,7 @@ class TcpChannelTest : public ::testing::Test {
     return received.size();
   }
 
+  const size_t max_first_message;
   const SteadyClock clock;
   std::unique_ptr<ThreadExecutor> executor = ThreadExecutor::create("test", clock).value();
   std::optional<RawClient> client;
@@ -211,7 +214,7 @@ TEST_F(TcpChannelTest, DestroyFromInsideTheCloseHandlerIsSafeHoweverTheEndCame) 
     const UniqueFd listener = tcp_listen("127.0.0.1", 0).value();
     RawClient other = RawClient::connect(tcp_local_port(listener).value());
     UniqueFd accepted;
-    ASSERT_TRUE(eventually([&] { return (accepted = tcp_accept(listener)).is_open(); }));
+    ASSERT_TRUE(eventually([&] { return (accepted = tcp_accept(listener).value()).is_open(); }));
     std::promise<std::string> after;
     run_on(*executor, [&] {
       channel = make_channel(std::move(accepted));
@@ -260,19 +263,31 @@ TEST_F(TcpChannelTest, AFloodOfMessagesLeavesTheExecutorToOthers) {
   EXPECT_LT(run_on(*executor, [&] { return messages; }), 100'000U);
 }
 
-TEST(TcpSocket, ErrorsNameTheAddress) {
-  EXPECT_THAT(tcp_listen("no such host.invalid", 0), StatusIs(StatusCode::kInvalidArgument));
-  const UniqueFd listener = tcp_listen("127.0.0.1", 0).value();
-  const uint16_t port = tcp_local_port(listener).value();
-  EXPECT_THAT(tcp_listen("127.0.0.1", port),
-              StatusIs(StatusCode::kUnavailable, HasSubstr(std::to_string(port))));
-  EXPECT_FALSE(tcp_accept(listener).is_open()) << "nobody waits";
+/// The peer is a stranger until its first message has been handled.
+class TcpChannelOfAStrangerTest : public TcpChannelTest {
+ protected:
+  static constexpr size_t kMaxFirst = 100;
+  TcpChannelOfAStrangerTest() : TcpChannelTest(kMaxFirst) {}
+};
+
+TEST_F(TcpChannelOfAStrangerTest, ALargeFirstMessageEndsTheChannelBeforeItsBytesCome) {
+  start_collecting();
+  const Bytes framed = RawClient::framed(Bytes(kMaxFirst + 1));
+  ASSERT_TRUE(client->send_bytes(std::span(framed).first(4)));
+  ASSERT_TRUE(client->is_ended_by_peer());
+  EXPECT_THAT(end.get_future().get(),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("the limit is 100 for its first")));
+  EXPECT_EQ(num_received(), 0U);
 }
 
-TEST(TcpSocket, ConnectingToAPortThatNobodyListensOnIsUnavailable) {
-  const uint16_t port = tcp_local_port(tcp_listen("127.0.0.1", 0).value()).value();
-  EXPECT_THAT(tcp_connect("127.0.0.1", port, std::chrono::seconds(5)),
-              StatusIs(StatusCode::kUnavailable, HasSubstr(std::to_string(port))));
+TEST_F(TcpChannelOfAStrangerTest, ASmallFirstMessageMakesRoomForLargeOnes) {
+  start_collecting();
+  Bytes stream = RawClient::framed(Bytes(kMaxFirst));
+  const Bytes large = RawClient::framed(Bytes(kMaxMessage));
+  stream.insert(stream.end(), large.begin(), large.end());
+  ASSERT_TRUE(client->send_bytes(stream));
+  EXPECT_TRUE(eventually([&] { return num_received() == 2; }));
+  EXPECT_EQ(closes, 0);
 }
 
 }  // namespace

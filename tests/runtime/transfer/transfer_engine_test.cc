@@ -289,5 +289,28 @@ TEST(TransferEngine, OptionsThatCannotWorkAreNamed) {
               StatusIs(StatusCode::kInvalidArgument, HasSubstr("transport")));
 }
 
+TEST(TransferEngine, OptionsThatNoPeerWouldTakeAreRefusedWithTheirLimit) {
+  TransferEngineOptions fitting;
+  fitting.name = std::string(256, 'n');
+  fitting.token = std::string(256, 't');
+  fitting.chunk_bytes = 4096;
+  fitting.transport = make_transport("loopback").value();
+  EXPECT_THAT(TransferEngine::create(fitting), IsOk());
+  const auto expect_refused = [&](auto change, const std::string& what) {
+    TransferEngineOptions options = fitting;
+    change(options);
+    EXPECT_THAT(TransferEngine::create(options),
+                StatusIs(StatusCode::kInvalidArgument, HasSubstr(what)));
+  };
+  expect_refused([](auto& options) { options.name += "n"; },
+                 "name is 257 bytes long; the limit is 256");
+  expect_refused([](auto& options) { options.token += std::string(744, 't'); },
+                 "token is 1000 bytes long; the limit is 256");
+  expect_refused([](auto& options) { options.handshake_timeout = Duration::zero(); },
+                 "handshake_timeout");
+  expect_refused([](auto& options) { options.handshake_timeout = Duration::max(); },
+                 "handshake_timeout");
+}
+
 }  // namespace
 }  // namespace kvferry
