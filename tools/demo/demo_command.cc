@@ -2,6 +2,7 @@
 
 #include <cstdio>
 #include <string>
+#include <vector>
 
 #include "tools/demo/report.h"
 #include "tools/demo/supervisor.h"
@@ -28,6 +29,7 @@ int run_demo(const DemoFlags& flags) {
     return 1;
   }
   std::fputs(report_table(*plan, *report).c_str(), stdout);
+  std::fflush(stdout);  // before complaints, also where both streams are one pipe
   if (!plan->json.empty()) {
     const Status written = write_json_file(plan->json, report_json(*plan, *report));
     if (!written.is_ok()) {
@@ -35,8 +37,10 @@ int run_demo(const DemoFlags& flags) {
       return 1;
     }
   }
-  if (report->is_clean()) return 0;
-  std::fprintf(stderr, "kvferry demo: the run did not verify; see the table above\n");
+  const std::vector<std::string> problems = report->problems();
+  if (problems.empty()) return 0;
+  std::fprintf(stderr, "kvferry demo: the run did not verify: %s%s\n", problems.front().c_str(),
+               problems.size() > 1 ? " (the table has more)" : "");
   return 1;
 }
 

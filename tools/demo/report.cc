@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdio>
 #include <fstream>
 
@@ -23,9 +24,22 @@ std::string bytes_text(double bytes) {
 }
 
 std::string stage_line(const char* name, const StageRate& rate, const char* ceiling) {
-  if (rate.ceiling_gbps <= 0) return format("  %-12s %6.2f GB/s\n", name, rate.gbps);
-  return format("  %-12s %6.2f GB/s   %4.2f of %5.2f  (%s)\n", name, rate.gbps,
-                rate.gbps / rate.ceiling_gbps, rate.ceiling_gbps, ceiling);
+  if (!rate.gbps) return format("  %-12s not measured\n", name);
+  if (rate.ceiling_gbps.value_or(0) <= 0) {
+    return format("  %-12s %6.2f GB/s   ceiling not measured\n", name, *rate.gbps);
+  }
+  return format("  %-12s %6.2f GB/s   %4.2f of %5.2f  (%s)\n", name, *rate.gbps,
+                *rate.gbps / *rate.ceiling_gbps, *rate.ceiling_gbps, ceiling);
+}
+
+template <typename T>
+nlohmann::json or_null(const std::optional<T>& value) {
+  return value ? nlohmann::json(*value) : nlohmann::json();
+}
+
+/// Flags that mean nothing as 0.
+nlohmann::json or_null(int64_t value) {
+  return value > 0 ? nlohmann::json(value) : nlohmann::json();
 }
 
 std::string cpu_name() {
@@ -43,16 +57,37 @@ double DemoReport::request_percentile_ms(double percentile) const {
   if (request_ms.empty()) return 0;
   std::vector<double> sorted = request_ms;
   std::sort(sorted.begin(), sorted.end());
-  const auto rank = static_cast<size_t>(percentile / 100 * static_cast<double>(sorted.size() - 1));
-  return sorted[rank];
+  const auto rank =
+      static_cast<size_t>(std::ceil(percentile / 100 * static_cast<double>(sorted.size())));
+  return sorted[std::clamp<size_t>(rank, 1, sorted.size()) - 1];
 }
 
-bool DemoReport::is_clean() const {
-  return errors.empty() && chunks == chunks_moved + chunks_reused && chunks == chunks_verified &&
-         corrupted_keys_found && chunks_mismatched == chunks_corrupted && leases_leaked == 0;
+std::vector<std::string> DemoReport::problems() const {
+  std::vector<std::string> problems = errors;
+  const auto all = static_cast<long long>(chunks);
+  if (chunks != chunks_moved + chunks_reused) {
+    problems.push_back(format("%lld of %lld chunks were neither moved nor reused",
+                              all - static_cast<long long>(chunks_moved + chunks_reused), all));
+  }
+  if (chunks != chunks_verified) {
+    problems.push_back(format("%lld of %lld chunks were not verified",
+                              all - static_cast<long long>(chunks_verified), all));
+  }
+  if (!corrupted_keys_found || chunks_mismatched != chunks_corrupted) {
+    problems.push_back(format("%lld chunks were corrupted on purpose, %lld found corrupt%s",
+                              static_cast<long long>(chunks_corrupted),
+                              static_cast<long long>(chunks_mismatched),
+                              corrupted_keys_found ? "" : ", not the same ones"));
+  }
+  if (leases_leaked != 0) {
+    problems.push_back(format("%lld leases of staging and landing memory were not given back",
+                              static_cast<long long>(leases_leaked)));
+  }
+  return problems;
 }
 
 nlohmann::json report_json(const DemoPlan& plan, const DemoReport& report) {
+  const std::vector<std::string> problems = report.problems();
   return {
       {"version", KVFERRY_VERSION_STRING},
       {"cpu", cpu_name()},
@@ -60,7 +95,11 @@ nlohmann::json report_json(const DemoPlan& plan, const DemoReport& report) {
       {"workload", plan.workload_name},
       {"path", report.path},
       {"memory_bound_bytes", plan.memory_bytes},
-      {"verified", report.is_clean()},
+      {"seed", plan.seed},
+      {"max_tokens", or_null(plan.max_tokens)},
+      {"corrupt_one_in", or_null(plan.corrupt_one_in)},
+      {"ceilings_measured", !plan.skip_ceilings},
+      {"verified", problems.empty()},
       {"requests", report.requests},
       {"requests_cut", report.requests_cut},
       {"tokens", report.tokens},
@@ -73,26 +112,28 @@ nlohmann::json report_json(const DemoPlan& plan, const DemoReport& report) {
       {"chunks_reused", report.chunks_reused},
       {"chunks_evicted", report.chunks_evicted},
       {"bytes_moved", report.bytes_moved},
+      {"transfer_seconds", report.transfer_seconds},
       {"chunks_verified", report.chunks_verified},
       {"chunks_corrupted", report.chunks_corrupted},
       {"chunks_mismatched", report.chunks_mismatched},
       {"chunks_refetched", report.chunks_refetched},
       {"leases_leaked", report.leases_leaked},
       {"quarantined_bytes", report.quarantined_bytes},
-      {"gather_gbps", report.gather.gbps},
-      {"gather_ceiling_gbps", report.gather.ceiling_gbps},
-      {"scatter_gbps", report.scatter.gbps},
-      {"scatter_ceiling_gbps", report.scatter.ceiling_gbps},
-      {"copy_ceiling_gbps", std::max(report.gather.ceiling_gbps, report.scatter.ceiling_gbps)},
-      {"wire_gbps", report.wire.gbps},
-      {"wire_ceiling_gbps", report.wire.ceiling_gbps},
-      {"end_to_end_gbps", report.pipeline.gbps},
-      {"pipeline_ceiling_gbps", report.pipeline.ceiling_gbps},
+      {"gather_gbps", or_null(report.gather.gbps)},
+      {"gather_ceiling_gbps", or_null(report.gather.ceiling_gbps)},
+      {"scatter_gbps", or_null(report.scatter.gbps)},
+      {"scatter_ceiling_gbps", or_null(report.scatter.ceiling_gbps)},
+      {"copy_ceiling_gbps",
+       or_null(std::max(report.gather.ceiling_gbps, report.scatter.ceiling_gbps))},
+      {"wire_gbps", or_null(report.wire.gbps)},
+      {"wire_ceiling_gbps", or_null(report.wire.ceiling_gbps)},
+      {"end_to_end_gbps", or_null(report.pipeline.gbps)},
+      {"pipeline_ceiling_gbps", or_null(report.pipeline.ceiling_gbps)},
       {"p50_ms", report.request_percentile_ms(50)},
       {"p99_ms", report.request_percentile_ms(99)},
       {"rss_peak_bytes",
        {{"prefill", report.prefill_rss_peak_bytes}, {"decode", report.decode_rss_peak_bytes}}},
-      {"errors", report.errors},
+      {"errors", problems},
   };
 }
 
@@ -131,12 +172,17 @@ std::string report_table(const DemoPlan& plan, const DemoReport& report) {
                 bytes_text(static_cast<double>(report.prefill_rss_peak_bytes)).c_str(),
                 bytes_text(static_cast<double>(report.decode_rss_peak_bytes)).c_str(),
                 bytes_text(static_cast<double>(plan.memory_bytes)).c_str());
+  if (report.leases_leaked != 0 || report.quarantined_bytes != 0) {
+    out += format("  leaked       %lld leases; %s in quarantine\n",
+                  static_cast<long long>(report.leases_leaked),
+                  bytes_text(static_cast<double>(report.quarantined_bytes)).c_str());
+  }
   out += "\n  stage           ours        ratio to its ceiling\n";
   out += stage_line("gather", report.gather, "contiguous copy");
   out += stage_line("wire", report.wire, "bare UCX");
   out += stage_line("scatter", report.scatter, "contiguous copy");
   out += stage_line("end to end", report.pipeline, "bare gather, pull and scatter");
-  for (const std::string& error : report.errors) out += "  error: " + error + "\n";
+  for (const std::string& problem : report.problems()) out += "  error: " + problem + "\n";
   return out;
 }
 

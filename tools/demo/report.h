@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -9,10 +10,11 @@
 
 namespace kvferry {
 
-/// A rate of ours beside what bounds it, measured in the same run. GB/s, decimal.
+/// A rate of ours beside what bounds it, measured in the same run. GB/s, decimal; empty where it
+/// was not measured.
 struct StageRate {
-  double gbps = 0;
-  double ceiling_gbps = 0;
+  std::optional<double> gbps;
+  std::optional<double> ceiling_gbps;
 };
 
 /// What a run of the demo found.
@@ -35,7 +37,7 @@ struct DemoReport {
   bool corrupted_keys_found = true;  ///< the mismatched chunks are those corrupted
   int64_t bytes_moved = 0;
   double transfer_seconds = 0;
-  int64_t leases_leaked = 0;
+  int64_t leases_leaked = 0;  ///< still held seconds after the last chunk
   int64_t quarantined_bytes = 0;
   int64_t prefill_rss_peak_bytes = 0;
   int64_t decode_rss_peak_bytes = 0;
@@ -47,9 +49,12 @@ struct DemoReport {
   StageRate scatter;
   StageRate pipeline;  ///< end to end, beside the bare pipeline
 
+  /// Nearest rank: the smallest time that so many percent of the requests did not exceed.
   double request_percentile_ms(double percentile) const;
-  /// Every chunk of every request moved or reused, and verified; every fault found; nothing leaked.
-  bool is_clean() const;
+
+  /// Empty when every chunk of every request was moved or reused, and verified, every fault found
+  /// and nothing leaked; else why not, a line each, beginning with `errors`.
+  std::vector<std::string> problems() const;
 };
 
 nlohmann::json report_json(const DemoPlan& plan, const DemoReport& report);

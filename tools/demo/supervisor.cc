@@ -19,6 +19,10 @@ constexpr size_t kMaxErrors = 20;
 
 constexpr Duration kProgressEvery = std::chrono::seconds(5);
 
+// How long leases may be held after the last chunk, and how often we look.
+constexpr Duration kQuietWithin = std::chrono::seconds(5);
+constexpr int kAskAgainMilliseconds = 10;
+
 /// One line that is rewritten on a terminal; elsewhere a new one after the first request, every
 /// tenth of them, and when none came for a while.
 class Progress {
@@ -164,9 +168,25 @@ Status Supervisor::replay_one(const TraceRequest& request, DemoReport& report) {
   return {};
 }
 
+Result<std::pair<nlohmann::json, nlohmann::json>> Supervisor::final_stats() {
+  const SteadyClock clock;
+  const TimePoint deadline = clock.now() + kQuietWithin;
+  for (;;) {
+    KVFERRY_ASSIGN_OR_RETURN(nlohmann::json decode, call(*decode_, {{"do", "stats"}}));
+    KVFERRY_ASSIGN_OR_RETURN(nlohmann::json prefill, call(*prefill_, {{"do", "stats"}}));
+    // Decode is done when it has sent the last acknowledgement; prefill's lease ends with its
+    // arrival. So what is held now is a leak only if it stays.
+    const bool is_quiet = decode.at("leases_active") == 0 && prefill.at("leases_active") == 0;
+    if (is_quiet || clock.now() > deadline) {
+      return std::make_pair(std::move(decode), std::move(prefill));
+    }
+    ::poll(nullptr, 0, kAskAgainMilliseconds);
+  }
+}
+
 Status Supervisor::collect(DemoReport& report) {
-  KVFERRY_ASSIGN_OR_RETURN(const nlohmann::json decode, call(*decode_, {{"do", "stats"}}));
-  KVFERRY_ASSIGN_OR_RETURN(const nlohmann::json prefill, call(*prefill_, {{"do", "stats"}}));
+  KVFERRY_ASSIGN_OR_RETURN(const auto stats, final_stats());
+  const auto& [decode, prefill] = stats;
   report.chunks_evicted = decode.at("chunks_evicted").get<int64_t>();
   report.chunks_mismatched = decode.at("chunks_mismatched").get<int64_t>();
   report.chunks_refetched = decode.at("chunks_refetched").get<int64_t>();

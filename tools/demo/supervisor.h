@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "kvferry/status.h"
 #include "tools/demo/demo_options.h"
@@ -26,6 +27,8 @@ class Supervisor {
   StageMeasurer make_measurer();
   Status replay(std::optional<StageMeasurer>& measurer, DemoReport& report);
   Status replay_one(const TraceRequest& request, DemoReport& report);
+  /// What decode and prefill counted, once both are quiet.
+  Result<std::pair<nlohmann::json, nlohmann::json>> final_stats();
   Status collect(DemoReport& report);
 
   /// Sends a command and waits for its answer, with an eye on both workers.
