@@ -24,7 +24,9 @@ struct ChunkRef {
   int64_t num_tokens() const { return token_end - token_begin; }
 };
 
-/// Where a chunk lies, or is to lie, in an engine's paged cache: one slot a token.
+/// Where a chunk lies, or is to lie, in an engine's paged cache: one slot a token. A source has all
+/// its tokens. A destination may skip some (negative slots); no slot is there twice, nor that of a
+/// chunk that is fetched at the same time: they would overwrite one another.
 struct PagedChunk {
   const KVLayout* layout = nullptr;  ///< borrowed until the transfer ends
   std::vector<int64_t> slots;
@@ -56,8 +58,11 @@ struct StagedFragment {
 using StagedFragmentHook = std::function<void(const StagedFragment&)>;
 
 struct TransferEngineOptions {
-  std::string name;           ///< as peers' logs show it; 1 to 256 bytes
-  std::string token;          ///< shared secret; both sides must have the same; 1 to 256 bytes
+  /// What peers call this engine in fetch() and in logs, unlike any other of theirs; 1 to 256
+  /// bytes.
+  std::string name;
+  /// Shared secret; both sides must have the same; 1 to 256 bytes. It never travels.
+  std::string token;
   size_t chunk_bytes = 0;     ///< the largest chunk in memory
   size_t staging_chunks = 4;  ///< source side: chunks gathered and not yet acknowledged, at most
   size_t landing_chunks = 4;  ///< destination side: chunks granted and not yet verified, at most
@@ -123,18 +128,21 @@ class KVFERRY_EXPORT TransferEngine {
   TransferEngine& operator=(const TransferEngine&) = delete;
 
   /// Accepts peers on `host` (loopback unless you mean it); port 0 picks a free one.
-  /// Returns the port. Errors: kUnavailable or kPermissionDenied with the errno.
+  /// Returns the port. Errors: kUnavailable or kPermissionDenied with the errno; kInvalidArgument
+  ///   for a host that does not resolve; kFailedPrecondition if it listens already.
   Result<uint16_t> listen(const std::string& host, uint16_t port);
 
-  /// Connects and shakes hands; blocks up to the handshake timeout.
-  /// Errors: kUnavailable, kPermissionDenied (token), kDeadlineExceeded, kFailedPrecondition
-  ///   (version, or no path that both sides can use).
+  /// Connects and shakes hands; blocks up to the handshake timeout. Returns the peer's name.
+  /// Errors: kUnavailable, kPermissionDenied (token), kDeadlineExceeded, kAlreadyExists (the peer
+  ///   has one of our name, or we one of its), kInvalidArgument (host), kFailedPrecondition
+  ///   (version, transport, or no path that both sides can use).
   Result<std::string> connect(const std::string& host, uint16_t port);
 
   /// Serves chunks to whoever fetches; `provider` is borrowed until the engine ends.
   void serve(ChunkProvider* provider);
 
-  /// Fetches chunks from the peer of that name. All errors come through on_chunk.
+  /// Fetches chunks from the peer of that name. All errors come through on_chunk; kInvalidArgument:
+  ///   a range without tokens, or a slot that is there twice.
   void fetch(const std::string& peer, std::vector<FetchItem> items, FetchOptions options);
 
   /// Runs when a peer's connection ends, after every transfer with it has ended.

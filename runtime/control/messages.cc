@@ -1,5 +1,7 @@
 #include "runtime/control/messages.h"
 
+#include <algorithm>
+#include <array>
 #include <string_view>
 
 #include "core/wire.h"
@@ -40,6 +42,12 @@ bool get_bool(WireReader& in, Status& status) {
   return raw == 1;
 }
 
+template <size_t kSize>
+void get_array(WireReader& in, std::array<std::byte, kSize>& out) {
+  const std::span<const std::byte> bytes = in.read_bytes(kSize);
+  if (bytes.size() == kSize) std::copy(bytes.begin(), bytes.end(), out.begin());
+}
+
 Status get_error_code(WireReader& in, StatusCode& code) {
   const uint8_t raw = in.read_u8();
   if (in.is_ok() && (raw == 0 || raw > kLastStatusCode)) return out_of_range("status code", raw);
@@ -49,9 +57,23 @@ Status get_error_code(WireReader& in, StatusCode& code) {
 
 // One overload pair per message: put writes the fields, get reads and checks them.
 
-void put(WireWriter& out, const HelloMessage& m) {
+void put(WireWriter& out, const GreetingMessage& m) {
   out.u32(m.version);
-  out.string(m.token);
+  out.bytes(m.nonce);
+}
+
+Status get(WireReader& in, GreetingMessage& m) {
+  m.version = in.read_u32();
+  if (in.is_ok() && m.version != kProtocolVersion) {
+    return Status(StatusCode::kFailedPrecondition,
+                  "the peer speaks protocol version " + std::to_string(m.version) +
+                      ", this build speaks " + std::to_string(kProtocolVersion));
+  }
+  get_array(in, m.nonce);
+  return {};
+}
+
+void put_statement(WireWriter& out, const HelloMessage& m) {
   out.string(m.name);
   out.string(m.transport);
   out.string(m.host_id);
@@ -60,14 +82,13 @@ void put(WireWriter& out, const HelloMessage& m) {
   out.u64(m.probe_value);
 }
 
+void put(WireWriter& out, const HelloMessage& m) {
+  out.bytes(m.proof);
+  put_statement(out, m);
+}
+
 Status get(WireReader& in, HelloMessage& m) {
-  m.version = in.read_u32();
-  if (in.is_ok() && m.version != kProtocolVersion) {
-    return Status(StatusCode::kFailedPrecondition,
-                  "the peer speaks protocol version " + std::to_string(m.version) +
-                      ", this build speaks " + std::to_string(kProtocolVersion));
-  }
-  m.token = text(in, kMaxNameBytes);
+  get_array(in, m.proof);
   m.name = text(in, kMaxNameBytes);
   m.transport = text(in, kMaxNameBytes);
   m.host_id = text(in, kMaxNameBytes);
@@ -221,6 +242,17 @@ Status get(WireReader& in, AckMessage& m) {
   return {};
 }
 
+void put(WireWriter& out, const RefusalMessage& m) {
+  out.u8(static_cast<uint8_t>(m.code));
+  out.string(clipped(m.reason));
+}
+
+Status get(WireReader& in, RefusalMessage& m) {
+  KVFERRY_RETURN_IF_ERROR(get_error_code(in, m.code));
+  m.reason = text(in, kMaxReasonBytes);
+  return {};
+}
+
 template <size_t Index = 0>
 Result<ControlMessage> decode_alternative(uint8_t type, WireReader& in) {
   if constexpr (Index < std::variant_size_v<ControlMessage>) {
@@ -235,6 +267,12 @@ Result<ControlMessage> decode_alternative(uint8_t type, WireReader& in) {
 }
 
 }  // namespace
+
+std::vector<std::byte> hello_statement(const HelloMessage& hello) {
+  WireWriter out;
+  put_statement(out, hello);
+  return out.take();
+}
 
 Result<std::vector<std::byte>> encode(const ControlMessage& message) {
   WireWriter out;

@@ -10,6 +10,7 @@
 #include "kvferry/status.h"
 #include "kvferry/transfer.h"
 #include "kvferry/transfer_engine.h"
+#include "runtime/control/proof.h"
 
 namespace kvferry {
 
@@ -22,10 +23,15 @@ inline constexpr uint32_t kMaxNameBytes = 256;  ///< of each string of a hello
 inline constexpr size_t kMaxFetchItems = 16384;
 inline constexpr int64_t kMaxTokenEnd = int64_t{1} << 40;
 
-/// First message of both sides.
-struct HelloMessage {
+/// First message of both sides, which know nothing of one another yet.
+struct GreetingMessage {
   uint32_t version = kProtocolVersion;
-  std::string token;
+  Nonce nonce{};
+};
+
+/// Who the sender is. The connector's comes first; the listener's only when that was proven.
+struct HelloMessage {
+  Proof proof{};  ///< over everything below: hello_statement()
   std::string name;
   std::string transport;
   std::string host_id;  ///< equal on processes that share a kernel
@@ -102,9 +108,19 @@ struct AckMessage {
 /// The last message of an orderly end: the sender's data link is closed and reads nothing more.
 struct GoodbyeMessage {};
 
-using ControlMessage = std::variant<HelloMessage, PathMessage, LinkMessage, ReadyMessage,
-                                    FetchMessage, UnservedMessage, OfferMessage, GrantMessage,
-                                    AbandonMessage, AckMessage, GoodbyeMessage>;
+/// The handshake ends here, and why.
+struct RefusalMessage {
+  StatusCode code = StatusCode::kInternal;
+  std::string reason;
+};
+
+using ControlMessage =
+    std::variant<GreetingMessage, HelloMessage, PathMessage, LinkMessage, ReadyMessage,
+                 FetchMessage, UnservedMessage, OfferMessage, GrantMessage, AbandonMessage,
+                 AckMessage, GoodbyeMessage, RefusalMessage>;
+
+/// What a hello's proof is over: its other fields as they travel.
+std::vector<std::byte> hello_statement(const HelloMessage& hello);
 
 /// Errors: kInvalidArgument if the message is larger than kMaxMessageBytes.
 Result<std::vector<std::byte>> encode(const ControlMessage& message);

@@ -107,8 +107,8 @@ bool TcpChannel::read_some() {
 }
 
 size_t TcpChannel::message_limit() const {
-  if (is_known_) return limits_.max_message_bytes;
-  return std::min(limits_.max_message_bytes, limits_.max_first_message_bytes);
+  if (is_trusted_) return limits_.max_message_bytes;
+  return std::min(limits_.max_message_bytes, limits_.max_stranger_bytes);
 }
 
 /// False when the channel ended or is no more.
@@ -123,13 +123,12 @@ bool TcpChannel::deliver() {
       end(Status(StatusCode::kInvalidArgument,
                  "the peer announces a message of " + std::to_string(length) +
                      " bytes; the limit is " + std::to_string(message_limit()) +
-                     (is_known_ ? "" : " for its first")));
+                     (is_trusted_ ? "" : " until it has said who it is")));
       return false;
     }
     if (rest.size() - kLengthBytes < length) break;
     handlers->on_message(rest.subspan(kLengthBytes, length));
     if (!*alive || !socket_.is_open()) return false;
-    is_known_ = true;
     position += kLengthBytes + length;
   }
   received_.erase(received_.begin(), received_.begin() + static_cast<ptrdiff_t>(position));

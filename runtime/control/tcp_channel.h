@@ -10,18 +10,18 @@
 #include <vector>
 
 #include "kvferry/executor.h"
+#include "runtime/control/channel.h"
 #include "runtime/unique_fd.h"
 
 namespace kvferry {
 
-/// Ordered small messages to one peer over TCP; its end is how we learn of a peer's death.
+/// A Channel over TCP.
 ///
-/// A message is a u32 length (little-endian, at most max_message_bytes) and that many bytes. A
-/// stranger may send less: its first message must be small, and its handler must close the channel
-/// unless it is satisfied with who is there.
+/// A message is a u32 length (little-endian, at most max_message_bytes; before trust() at most
+/// max_stranger_bytes) and that many bytes.
 ///
 /// Threads: the executor it was made for only.
-class TcpChannel {
+class TcpChannel final : public Channel {
  public:
   /// What a stranger can make us hold. A hello takes a quarter of it at most; the rest is for
   /// hellos of other versions, which are to be refused for their version.
@@ -29,27 +29,19 @@ class TcpChannel {
 
   struct Limits {
     size_t max_message_bytes = 0;
-    size_t max_first_message_bytes = kMaxStrangerBytes;
-    size_t max_unsent_bytes = 16U << 20;  ///< a peer that does not read is cut off here
+    size_t max_stranger_bytes = kMaxStrangerBytes;  ///< of a message before trust()
+    size_t max_unsent_bytes = 16U << 20;            ///< a peer that does not read is cut off here
   };
-  using MessageHandler = std::function<void(std::span<const std::byte>)>;
-  /// Runs once; OK when the peer closed in order.
-  using CloseHandler = std::function<void(Status)>;
-
   TcpChannel(UniqueFd socket, Executor& executor, Limits limits);
-  ~TcpChannel();
+  ~TcpChannel() override;
   TcpChannel(const TcpChannel&) = delete;
   TcpChannel& operator=(const TcpChannel&) = delete;
 
-  /// Handlers may destroy the channel.
-  Status start(MessageHandler on_message, CloseHandler on_close);
-
-  /// Queues a message; what cannot be sent now is sent when the socket takes it. After the end of
-  /// the channel messages are dropped: the close handler says that it ended.
-  void send(std::span<const std::byte> message);
-
-  /// Stops without calling the close handler.
-  void close();
+  Status start(MessageHandler on_message, CloseHandler on_close) override;
+  /// What the socket does not take now is sent when it does.
+  void send(std::span<const std::byte> message) override;
+  void trust() override { is_trusted_ = true; }
+  void close() override;
 
  private:
   struct Handlers {
@@ -71,7 +63,7 @@ class TcpChannel {
   std::vector<std::byte> received_;
   std::vector<std::byte> unsent_;
   bool watching_writes_ = false;
-  bool is_known_ = false;  // the peer's first message was to the handler's satisfaction
+  bool is_trusted_ = false;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 

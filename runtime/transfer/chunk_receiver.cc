@@ -1,5 +1,6 @@
 #include "runtime/transfer/chunk_receiver.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace kvferry {
@@ -10,7 +11,17 @@ constexpr size_t kMaxReportedKeys = 16384;
 constexpr size_t kMaxRequestItems = (kMaxMessageBytes - 64) / (4 + kMaxKeyBytes + 16);
 static_assert(kMaxRequestItems <= kMaxFetchItems);
 
-/// What a peer would answer by ending the connection.
+/// Two tokens in one slot would overwrite one another, each verified.
+Status check_slots(const ChunkRef& ref, std::vector<int64_t> slots) {
+  std::erase_if(slots, [](int64_t slot) { return slot < 0; });
+  std::ranges::sort(slots);
+  const auto twice = std::ranges::adjacent_find(slots);
+  if (twice == slots.end()) return {};
+  return {StatusCode::kInvalidArgument, "two tokens of chunk " + ref.key.to_string() +
+                                            " are to go to slot " + std::to_string(*twice)};
+}
+
+/// What a peer would answer by ending the connection, or could not know.
 Status check_item(const FetchItem& item) {
   const ChunkRef& ref = item.ref;
   KVFERRY_RETURN_IF_ERROR(ref.key.validate());
@@ -19,7 +30,7 @@ Status check_item(const FetchItem& item) {
                   "chunk " + ref.key.to_string() + " has no tokens from " +
                       std::to_string(ref.token_begin) + " to " + std::to_string(ref.token_end));
   }
-  return {};
+  return check_slots(ref, item.destination.slots);
 }
 
 AckMessage acknowledge(const OfferMessage& offer, ChunkOutcome outcome, const Status& status) {

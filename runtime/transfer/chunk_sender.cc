@@ -1,5 +1,6 @@
 #include "runtime/transfer/chunk_sender.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace kvferry {
@@ -48,6 +49,9 @@ bool ChunkSender::offer(const Planned& planned) {
 
 Status ChunkSender::post(const Planned& planned, const PagedChunk& pages, MemoryObjPtr staging) {
   if (pages.layout == nullptr) return Status(StatusCode::kInternal, "the provider gave no layout");
+  if (std::ranges::any_of(pages.slots, [](int64_t slot) { return slot < 0; })) {
+    return Status(StatusCode::kInternal, "the provider gave a chunk that lacks tokens");
+  }
   const int64_t fragment_bytes =
       fit_fragment_bytes(*pages.layout, context_.options.fragment_bytes, outputs_.max_header_bytes,
                          planned.ref.num_tokens());

@@ -5,6 +5,7 @@
 #include "core/printable.h"
 #include "kvferry/executor.h"
 #include "kvferry/transfer_engine.h"
+#include "runtime/control/process_view.h"
 #include "runtime/memory/lease_table.h"
 #include "runtime/memory/memory_pool.h"
 
@@ -20,6 +21,7 @@ struct EngineContext {
   TransferEngineOptions options;
   Executor& control;
   Executor& data;
+  ProcessView& processes;
   MemoryPool& staging;
   MemoryPool& landing;
   LeaseTable& leases;

@@ -1,34 +1,34 @@
 #include "runtime/transfer/peer_session.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <utility>
 
-#include "runtime/control/peer_probe.h"
+#include "core/wire.h"
 
 namespace kvferry {
 namespace {
 
-bool equal_in_constant_time(std::string_view a, std::string_view b) {
-  unsigned difference = a.size() == b.size() ? 0U : 1U;
-  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
-    difference |= static_cast<unsigned>(a[i] ^ b[i]);
-  }
-  return difference == 0;
+Nonce fresh_nonce(ProcessView& processes) {
+  WireWriter words;
+  words.u64(processes.random_word());
+  words.u64(processes.random_word());
+  Nonce nonce{};
+  std::ranges::copy(words.view(), nonce.begin());
+  return nonce;
 }
 
 }  // namespace
 
-PeerSession::PeerSession(EngineContext& context, UniqueFd socket)
+PeerSession::PeerSession(EngineContext& context, std::unique_ptr<Channel> channel, ControlRole role)
     : context_(context),
-      channel_(std::move(socket), context.control, {.max_message_bytes = kMaxMessageBytes}),
-      probe_word_(random_u64()) {
-  own_hello_.token = context.options.token;
+      channel_(std::move(channel)),
+      role_(role),
+      own_nonce_(fresh_nonce(context.processes)),
+      probe_word_(context.processes.random_word()) {
   own_hello_.name = context.options.name;
   own_hello_.transport = std::string(context.options.transport->name());
-  own_hello_.host_id = host_id();
-  own_hello_.pid = ::getpid();
+  own_hello_.host_id = context.processes.host_id();
+  own_hello_.pid = context.processes.pid();
   own_hello_.probe_address = reinterpret_cast<uint64_t>(&probe_word_);
   own_hello_.probe_value = probe_word_;
 }
@@ -37,13 +37,13 @@ void PeerSession::start(Events events) {
   events_ = std::move(events);
   const std::weak_ptr<PeerSession> weak = weak_from_this();
   const Status started =
-      channel_.start([this](std::span<const std::byte> bytes) { on_bytes(bytes); },
-                     [this](const Status& status) {
-                       end(Status(StatusCode::kUnavailable,
-                                  status.is_ok() ? "the control connection ended: the peer is gone"
-                                                 : std::string(status.message())),
-                           false);
-                     });
+      channel_->start([this](std::span<const std::byte> bytes) { on_bytes(bytes); },
+                      [this](const Status& status) {
+                        end(Status(StatusCode::kUnavailable,
+                                   status.is_ok() ? "the control connection ended: the peer is gone"
+                                                  : std::string(status.message())),
+                            false);
+                      });
   if (!started.is_ok()) {
     end(started, false);
     return;
@@ -55,7 +55,7 @@ void PeerSession::start(Events events) {
     self->end(Status(StatusCode::kDeadlineExceeded, "the peer did not finish its handshake"),
               false);
   });
-  send(own_hello_);
+  send(GreetingMessage{.nonce = own_nonce_});
 }
 
 void PeerSession::fetch(std::vector<FetchItem> items, FetchOptions options) {
@@ -73,7 +73,7 @@ void PeerSession::close(const Status& status) { end(status, true); }
 void PeerSession::send(const ControlMessage& message) {
   auto bytes = encode(message);
   if (bytes) {
-    channel_.send(*bytes);
+    channel_->send(*bytes);
   } else {
     end(bytes.error(), false);
   }
@@ -83,7 +83,12 @@ void PeerSession::on_bytes(std::span<const std::byte> bytes) {
   const std::shared_ptr<PeerSession> self = shared_from_this();
   auto message = decode_message(bytes);
   const Status status = message ? dispatch(std::move(message).value()) : message.error();
-  if (!status.is_ok()) end(status, false);
+  if (status.is_ok()) return;
+  const bool is_told = message && std::holds_alternative<RefusalMessage>(*message);
+  if (state_ < State::kReady && !is_told) {
+    send(RefusalMessage{status.code(), std::string(status.message())});
+  }
+  end(status, false);
 }
 
 Status PeerSession::dispatch(ControlMessage message) {
@@ -97,8 +102,29 @@ Status PeerSession::in_order(bool is_in_order) const {
 
 // ---- handshake
 
+Status PeerSession::on(GreetingMessage& greeting) {
+  KVFERRY_RETURN_IF_ERROR(in_order(state_ == State::kGreeting));
+  peer_nonce_ = greeting.nonce;
+  state_ = State::kHello;
+  if (role_ == ControlRole::kConnector) say_hello();
+  return {};
+}
+
+Proof PeerSession::proof_of(const HelloMessage& hello, ControlRole speaker) const {
+  const bool connects = role_ == ControlRole::kConnector;
+  return prove(context_.options.token, speaker, connects ? own_nonce_ : peer_nonce_,
+               connects ? peer_nonce_ : own_nonce_, hello_statement(hello));
+}
+
+void PeerSession::say_hello() {
+  own_hello_.proof = proof_of(own_hello_, role_);
+  send(own_hello_);
+}
+
 Status PeerSession::check_hello(const HelloMessage& hello) const {
-  if (!equal_in_constant_time(hello.token, own_hello_.token)) {
+  const ControlRole peer_role =
+      role_ == ControlRole::kConnector ? ControlRole::kListener : ControlRole::kConnector;
+  if (!are_equal(hello.proof, proof_of(hello, peer_role))) {
     return Status(StatusCode::kPermissionDenied,
                   "the peer's token is not ours; give both sides the same");
   }
@@ -113,22 +139,27 @@ Status PeerSession::check_hello(const HelloMessage& hello) const {
 Status PeerSession::on(HelloMessage& hello) {
   KVFERRY_RETURN_IF_ERROR(in_order(state_ == State::kHello));
   KVFERRY_RETURN_IF_ERROR(check_hello(hello));
+  channel_->trust();
   peer_hello_ = std::move(hello);
   peer_name_ = peer_hello_.name;
-  const Transport& transport = *context_.options.transport;
-  const PeerClass best_path = context_.options.best_path;
-  own_path_.same_host = best_path <= PeerClass::kSameHostShm && !own_hello_.host_id.empty() &&
-                        own_hello_.host_id == peer_hello_.host_id &&
-                        transport.is_available(PeerClass::kSameHostShm).is_ok();
-  own_path_.can_pull =
-      best_path <= PeerClass::kSameHostPull &&
-      transport.is_available(PeerClass::kSameHostPull).is_ok() &&
-      own_hello_.host_id == peer_hello_.host_id &&
-      can_read_process(peer_hello_.pid, peer_hello_.probe_address, peer_hello_.probe_value);
-  if (own_hello_.host_id == peer_hello_.host_id) pidfd_ = open_pidfd(peer_hello_.pid);
+  if (role_ == ControlRole::kListener) say_hello();
+  find_paths();
   state_ = State::kPath;
   send(own_path_);
   return {};
+}
+
+void PeerSession::find_paths() {
+  if (own_hello_.host_id.empty() || own_hello_.host_id != peer_hello_.host_id) return;
+  const Transport& transport = *context_.options.transport;
+  const PeerClass best_path = context_.options.best_path;
+  own_path_.same_host = best_path <= PeerClass::kSameHostShm &&
+                        transport.is_available(PeerClass::kSameHostShm).is_ok();
+  own_path_.can_pull = best_path <= PeerClass::kSameHostPull &&
+                       transport.is_available(PeerClass::kSameHostPull).is_ok() &&
+                       context_.processes.can_read(peer_hello_.pid, peer_hello_.probe_address,
+                                                   peer_hello_.probe_value);
+  process_ = context_.processes.watch(peer_hello_.pid, context_.control);
 }
 
 Result<PeerClass> PeerSession::choose_class(const PathMessage& peer) const {
@@ -329,13 +360,18 @@ Status PeerSession::on(GoodbyeMessage&) {
   return Status(StatusCode::kUnavailable, "the peer said goodbye");
 }
 
+Status PeerSession::on(RefusalMessage& refusal) {
+  KVFERRY_RETURN_IF_ERROR(in_order(state_ < State::kReady));
+  return Status(refusal.code, "the peer refused: " + refusal.reason);
+}
+
 // ---- end
 
 void PeerSession::end(const Status& status, bool say_goodbye) {
   if (state_ >= State::kEnding) return;
   const std::shared_ptr<PeerSession> self = shared_from_this();
   state_ = State::kEnding;
-  if (!say_goodbye) channel_.close();
+  if (!say_goodbye) channel_->close();
   if (events_.on_handshake) std::exchange(events_.on_handshake, nullptr)(status);
   end_status_ = status;
   says_goodbye_ = say_goodbye;
@@ -356,11 +392,12 @@ void PeerSession::on_quiet() {
   state_ = State::kEnded;
   if (says_goodbye_) {
     send(GoodbyeMessage{});
-    channel_.close();
+    channel_->close();
   }
   // The path dies where it lived.
   if (path_) context_.data.post([path = std::exchange(path_, nullptr)] {});
-  const bool peer_cannot_read = fences_sources_ || peer_said_goodbye_ || process_is_gone(pidfd_);
+  const bool peer_cannot_read =
+      fences_sources_ || peer_said_goodbye_ || (process_ && process_->is_gone());
   std::vector<LeaseId> quarantined;
   if (receiver_) receiver_->end(end_status_.with_context("peer '" + peer_name_ + "'"));
   if (sender_) quarantined = sender_->end(peer_cannot_read);
@@ -369,19 +406,18 @@ void PeerSession::on_quiet() {
 }
 
 void PeerSession::reclaim_when_gone(std::vector<LeaseId> quarantined) {
-  if (quarantined.empty() || !pidfd_.is_open()) {
+  if (quarantined.empty() || !process_) {
     if (quarantined.empty() && events_.on_reclaimed) events_.on_reclaimed();
     return;
   }
-  const auto reclaim = [self = shared_from_this(), leases = std::move(quarantined)] {
-    const std::shared_ptr<PeerSession> keep = self;  // unwatching drops this closure
+  const Status watched = process_->when_gone([weak = weak_from_this(), leases = quarantined] {
+    const std::shared_ptr<PeerSession> self = weak.lock();
+    if (!self) return;
     for (const LeaseId& lease : leases) {
-      keep->context_.leases.fence(lease).ignore("quarantined by this session");
+      self->context_.leases.fence(lease).ignore("quarantined by this session");
     }
-    keep->context_.control.unwatch_fd(keep->pidfd_.get());
-    if (keep->events_.on_reclaimed) keep->events_.on_reclaimed();
-  };
-  const Status watched = context_.control.watch_fd(pidfd_.get(), false, reclaim);
+    if (self->events_.on_reclaimed) self->events_.on_reclaimed();
+  });
   if (!watched.is_ok()) {
     context_.log(LogLevel::kWarn,
                  "quarantine_kept peer=" + peer_name_ + " cause=\"" + watched.to_string() + "\"");

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "runtime/control/channel.h"
 #include "runtime/control/messages.h"
-#include "runtime/control/tcp_channel.h"
 #include "runtime/transfer/chunk_receiver.h"
 #include "runtime/transfer/chunk_sender.h"
 #include "runtime/transfer/data_path.h"
@@ -18,7 +18,7 @@ namespace kvferry {
 /// Everything between this engine and one peer: the control connection, the handshake that picks a
 /// path, the data path, and both directions of transfers.
 ///
-///   hello -> path -> link -> ready -> ending -> ended
+///   greeting -> hello -> path -> link -> ready -> ending -> ended
 ///
 /// The end of the control connection ends every transfer. Sources that the peer may still read
 /// stay quarantined until the peer's process is gone.
@@ -37,7 +37,7 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
     std::function<void()> on_reclaimed;
   };
 
-  PeerSession(EngineContext& context, UniqueFd socket);
+  PeerSession(EngineContext& context, std::unique_ptr<Channel> channel, ControlRole role);
 
   /// Starts the handshake; ends by itself after the handshake timeout.
   void start(Events events);
@@ -57,13 +57,14 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
   PeerInfo peer_info() const { return {peer_name_, peer_class_, path_name_}; }
 
  private:
-  enum class State : uint8_t { kHello, kPath, kLink, kReady, kEnding, kEnded };
+  enum class State : uint8_t { kGreeting, kHello, kPath, kLink, kReady, kEnding, kEnded };
 
   void send(const ControlMessage& message);
   void on_bytes(std::span<const std::byte> bytes);
   Status dispatch(ControlMessage message);
   Status in_order(bool is_in_order) const;
 
+  Status on(GreetingMessage& greeting);
   Status on(HelloMessage& hello);
   Status on(PathMessage& path);
   Status on(LinkMessage& link);
@@ -75,8 +76,12 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
   Status on(AbandonMessage& abandon);
   Status on(AckMessage& ack);
   Status on(GoodbyeMessage&);
+  Status on(RefusalMessage& refusal);
 
+  Proof proof_of(const HelloMessage& hello, ControlRole speaker) const;
+  void say_hello();
   Status check_hello(const HelloMessage& hello) const;
+  void find_paths();
   Result<PeerClass> choose_class(const PathMessage& peer) const;
   void open_link();
   void on_link_opened(std::shared_ptr<DataPath> path, const Status& status);
@@ -93,15 +98,18 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
 
   EngineContext& context_;
   Events events_;
-  State state_ = State::kHello;
-  TcpChannel channel_;
+  State state_ = State::kGreeting;
+  const std::unique_ptr<Channel> channel_;
+  const ControlRole role_;
 
   std::string peer_name_;
+  Nonce own_nonce_{};
+  Nonce peer_nonce_{};
   HelloMessage own_hello_;
   HelloMessage peer_hello_;
   uint64_t probe_word_ = 0;
   PathMessage own_path_;
-  UniqueFd pidfd_;
+  std::unique_ptr<ProcessWatch> process_;  // null: nothing can be proven about the peer's
   PeerClass peer_class_ = PeerClass::kNetwork;
   std::string peer_link_address_;
   std::string path_name_;

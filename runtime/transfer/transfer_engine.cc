@@ -1,52 +1,18 @@
 #include "kvferry/transfer_engine.h"
 
-#include <algorithm>
 #include <future>
 #include <utility>
 
+#include "runtime/control/tcp_channel.h"
 #include "runtime/control/tcp_listener.h"
 #include "runtime/steady_clock.h"
 #include "runtime/thread_executor.h"
-#include "runtime/transfer/peer_session.h"
+#include "runtime/transfer/engine_core.h"
 
 namespace kvferry {
-namespace {
 
-// Connections that have not said who they are yet, at most.
-constexpr size_t kMaxHandshakes = 64;
-// Longer than anyone waits, and far from where a point in time overflows.
-constexpr Duration kMaxHandshakeTimeout = std::chrono::hours(24);
-
-Status check_options(const TransferEngineOptions& options) {
-  const auto invalid = [](const std::string& what) {
-    return Status(StatusCode::kInvalidArgument, "TransferEngineOptions." + what);
-  };
-  const auto too_long = [&](const std::string& option, const std::string& value) {
-    return invalid(option + " is " + std::to_string(value.size()) + " bytes long; the limit is " +
-                   std::to_string(kMaxNameBytes));
-  };
-  if (options.name.empty()) return invalid("name is empty");
-  if (options.name.size() > kMaxNameBytes) return too_long("name", options.name);
-  if (options.token.empty()) return invalid("token is empty; peers must share a secret");
-  if (options.token.size() > kMaxNameBytes) return too_long("token", options.token);
-  if (options.handshake_timeout <= Duration::zero())
-    return invalid("handshake_timeout is not above 0");
-  if (options.handshake_timeout > kMaxHandshakeTimeout) {
-    return invalid("handshake_timeout is above 24 hours");
-  }
-  if (options.chunk_bytes == 0) return invalid("chunk_bytes is 0");
-  if (options.staging_chunks == 0) return invalid("staging_chunks is 0");
-  if (options.landing_chunks == 0) return invalid("landing_chunks is 0");
-  if (options.fragment_bytes < 1) return invalid("fragment_bytes is below 1");
-  if (options.max_refetches < 0) return invalid("max_refetches is negative");
-  if (options.transport == nullptr) return invalid("transport is missing; see make_transport");
-  return {};
-}
-
-}  // namespace
-
-/// Owns what sessions share, in the order in which it may end. Sessions and everything they use
-/// belong to the control executor; the outside posts to it.
+/// Threads and sockets around an EngineCore, in the order in which they may end. The core belongs
+/// to the control executor; the outside posts to it.
 class TransferEngine::Impl {
  public:
   static Result<std::unique_ptr<Impl>> create(TransferEngineOptions options);
@@ -72,128 +38,51 @@ class TransferEngine::Impl {
     return result.get_future().get();
   }
 
-  EngineContext& context() { return *context_; }
-  const std::vector<std::shared_ptr<PeerSession>>& sessions() const { return sessions_; }
-  std::function<void(const std::string&, const Status&)> on_peer_lost;
+  EngineCore& core() { return *core_; }
 
  private:
   Impl() = default;
 
   Status start_listening(UniqueFd socket);
   void accept(UniqueFd socket);
-  std::shared_ptr<PeerSession> add_session(UniqueFd socket,
-                                           std::function<void(const Status&)> on_handshake);
-  Status admit(const std::string& peer) const;
-  void remove(const PeerSession* session);
-  void tell_if_all_ended();
+  std::unique_ptr<Channel> make_channel(UniqueFd socket) const;
 
   SteadyClock clock_;
-  std::unique_ptr<MemoryPool> staging_;
-  std::unique_ptr<MemoryPool> landing_;
-  LeaseTable leases_;
-  TransferStats stats_;
-  std::unique_ptr<EngineContext> context_;
-  std::vector<std::shared_ptr<PeerSession>> sessions_;
-  std::unique_ptr<TcpListener> listener_;
-  std::promise<void> all_ended_;
-  bool ending_ = false;
-  bool told_all_ended_ = false;
+  const std::unique_ptr<ProcessView> processes_ = make_system_process_view();
+  std::unique_ptr<EngineCore> core_;  // after the executors, whose last tasks may hold its memory
   std::unique_ptr<ThreadExecutor> data_;
   std::unique_ptr<ThreadExecutor> control_;
+  std::unique_ptr<TcpListener> listener_;
 };
 
 Result<std::unique_ptr<TransferEngine::Impl>> TransferEngine::Impl::create(
     TransferEngineOptions options) {
-  KVFERRY_RETURN_IF_ERROR(check_options(options));
   std::unique_ptr<Impl> impl(new Impl());
-  KVFERRY_ASSIGN_OR_RETURN(
-      impl->staging_,
-      MemoryPool::create({.slot_bytes = options.chunk_bytes, .num_slots = options.staging_chunks}));
-  KVFERRY_ASSIGN_OR_RETURN(
-      impl->landing_,
-      MemoryPool::create({.slot_bytes = options.chunk_bytes, .num_slots = options.landing_chunks}));
   KVFERRY_ASSIGN_OR_RETURN(impl->data_, ThreadExecutor::create("kvferry-data", impl->clock_));
   KVFERRY_ASSIGN_OR_RETURN(impl->control_, ThreadExecutor::create("kvferry-ctl", impl->clock_));
-  impl->context_ = std::make_unique<EngineContext>(
-      EngineContext{std::move(options), *impl->control_, *impl->data_, *impl->staging_,
-                    *impl->landing_, impl->leases_, impl->stats_, nullptr, 1});
-  const auto pump = [raw = impl.get()] {
-    raw->control_->post([raw] {
-      for (const auto& session : std::vector(raw->sessions_)) session->pump();
-    });
-  };
-  impl->staging_->set_release_listener(pump);
-  impl->landing_->set_release_listener(pump);
+  KVFERRY_ASSIGN_OR_RETURN(
+      impl->core_,
+      EngineCore::create(std::move(options), {*impl->control_, *impl->data_, *impl->processes_}));
   return impl;
 }
 
 TransferEngine::Impl::~Impl() {
-  if (!control_ || !data_) return;
-  control_->post([this] {
-    ending_ = true;
+  if (!core_) return;
+  std::promise<void> ended;
+  control_->post([&] {
     listener_.reset();
-    const Status status(StatusCode::kCancelled, "the engine is shutting down");
-    // A peer that may still read quarantined memory finds it gone with the engine.
-    std::erase_if(sessions_, [](const auto& session) { return session->is_over(); });
-    for (const auto& session : std::vector(sessions_)) session->close(status);
-    tell_if_all_ended();
+    core_->end([&] { ended.set_value(); });
   });
-  all_ended_.get_future().wait();
+  ended.get_future().wait();
   // Both threads end before either executor and all else that they use: each may still post to the
   // other, and drop memory, whose pool then posts to the control executor.
   control_->stop();
   data_->stop();
-  staging_->set_release_listener(nullptr);
-  landing_->set_release_listener(nullptr);
 }
 
-Status TransferEngine::Impl::admit(const std::string& peer) const {
-  const bool known = std::any_of(sessions_.begin(), sessions_.end(), [&](const auto& session) {
-    return session->peer_name() == peer && !session->is_over();
-  });
-  if (!known) return {};
-  return Status(StatusCode::kAlreadyExists,
-                "a peer named '" + peer + "' is connected already; names must be unique");
-}
-
-std::shared_ptr<PeerSession> TransferEngine::Impl::add_session(
-    UniqueFd socket, std::function<void(const Status&)> on_handshake) {
-  auto session = std::make_shared<PeerSession>(*context_, std::move(socket));
-  PeerSession* raw = session.get();
-  sessions_.push_back(session);
-  session->start({
-      .admit = [this](const std::string& peer) { return admit(peer); },
-      .on_handshake =
-          [this, on_handshake = std::move(on_handshake)](const Status& status) {
-            if (!status.is_ok()) {
-              context_->log(LogLevel::kWarn,
-                            "handshake_failed cause=\"" + status.to_string() + "\"");
-            }
-            if (on_handshake) on_handshake(status);
-          },
-      .on_ended =
-          [this, raw](const Status& status) {
-            if (on_peer_lost && !ending_ && raw->was_ready())
-              on_peer_lost(raw->peer_name(), status);
-            if (ending_) remove(raw);
-          },
-      .on_reclaimed = [this, raw] { remove(raw); },
-  });
-  return session;
-}
-
-void TransferEngine::Impl::remove(const PeerSession* session) {
-  const auto found = std::find_if(sessions_.begin(), sessions_.end(),
-                                  [&](const auto& each) { return each.get() == session; });
-  if (found == sessions_.end()) return;
-  // Its own call may be on the stack: it goes on the next turn.
-  control_->post([keep = std::move(*found)] {});
-  sessions_.erase(found);
-  tell_if_all_ended();
-}
-
-void TransferEngine::Impl::tell_if_all_ended() {
-  if (ending_ && sessions_.empty() && !std::exchange(told_all_ended_, true)) all_ended_.set_value();
+std::unique_ptr<Channel> TransferEngine::Impl::make_channel(UniqueFd socket) const {
+  return std::make_unique<TcpChannel>(std::move(socket), *control_,
+                                      TcpChannel::Limits{.max_message_bytes = kMaxMessageBytes});
 }
 
 Result<uint16_t> TransferEngine::Impl::listen(const std::string& host, uint16_t port) {
@@ -211,8 +100,8 @@ Status TransferEngine::Impl::start_listening(UniqueFd socket) {
           .on_connection = [this](UniqueFd connection) { accept(std::move(connection)); },
           .on_starved =
               [this](const Status& status) {
-                context_->log(LogLevel::kWarn,
-                              "connections_wait cause=\"" + status.to_string() + "\"");
+                core_->context().log(LogLevel::kWarn,
+                                     "connections_wait cause=\"" + status.to_string() + "\"");
               },
       });
   KVFERRY_RETURN_IF_ERROR(listener->start());
@@ -221,46 +110,29 @@ Status TransferEngine::Impl::start_listening(UniqueFd socket) {
 }
 
 void TransferEngine::Impl::accept(UniqueFd socket) {
-  const auto handshakes = std::count_if(sessions_.begin(), sessions_.end(),
-                                        [](const auto& each) { return each->is_shaking_hands(); });
-  if (static_cast<size_t>(handshakes) >= kMaxHandshakes) {
-    context_->log(LogLevel::kWarn, "connection_refused cause=\"too many handshakes at once\"");
+  if (!core_->takes_strangers()) {
+    core_->context().log(LogLevel::kWarn,
+                         "connection_refused cause=\"too many handshakes at once\"");
     return;
   }
-  add_session(std::move(socket), nullptr);
+  core_->add_peer(make_channel(std::move(socket)), ControlRole::kListener, nullptr);
 }
 
 Result<std::string> TransferEngine::Impl::connect(const std::string& host, uint16_t port) {
   KVFERRY_ASSIGN_OR_RETURN(UniqueFd socket,
-                           tcp_connect(host, port, context_->options.handshake_timeout));
+                           tcp_connect(host, port, core_->options().handshake_timeout));
   std::promise<Result<std::string>> result;
-  auto future = result.get_future();
   control_->post([&] {
-    auto session = std::make_shared<std::weak_ptr<PeerSession>>();
-    *session = add_session(std::move(socket), [&result, session](const Status& status) {
-      const std::shared_ptr<PeerSession> self = session->lock();
-      if (status.is_ok() && self) {
-        result.set_value(self->peer_name());
-      } else {
-        result.set_value(tl::unexpected(status));
-      }
-    });
+    core_->add_peer(make_channel(std::move(socket)), ControlRole::kConnector,
+                    [&result](const Result<std::string>& peer) { result.set_value(peer); });
   });
-  return future.get();
+  return result.get_future().get();
 }
 
 void TransferEngine::Impl::fetch(const std::string& peer, std::vector<FetchItem> items,
                                  FetchOptions options) {
   control_->post([this, peer, items = std::move(items), options = std::move(options)]() mutable {
-    for (const auto& session : sessions_) {
-      if (session->is_ready() && session->peer_name() == peer) {
-        session->fetch(std::move(items), std::move(options));
-        return;
-      }
-    }
-    const Status status(StatusCode::kUnavailable, "no peer named '" + peer + "' is connected");
-    for (size_t i = 0; i < items.size() && options.on_chunk; ++i) options.on_chunk(i, status);
-    if (options.on_done) options.on_done();
+    core_->fetch(peer, std::move(items), std::move(options));
   });
 }
 
@@ -283,7 +155,7 @@ Result<std::string> TransferEngine::connect(const std::string& host, uint16_t po
 }
 
 void TransferEngine::serve(ChunkProvider* provider) {
-  impl_->on_control([&] { impl_->context().provider = provider; });
+  impl_->on_control([&] { impl_->core().set_provider(provider); });
 }
 
 void TransferEngine::fetch(const std::string& peer, std::vector<FetchItem> items,
@@ -293,26 +165,15 @@ void TransferEngine::fetch(const std::string& peer, std::vector<FetchItem> items
 
 void TransferEngine::set_peer_lost_handler(
     std::function<void(const std::string& peer, const Status&)> handler) {
-  impl_->on_control([&] { impl_->on_peer_lost = std::move(handler); });
+  impl_->on_control([&] { impl_->core().set_peer_lost_handler(std::move(handler)); });
 }
 
 std::vector<PeerInfo> TransferEngine::peers() const {
-  return impl_->on_control([this] {
-    std::vector<PeerInfo> peers;
-    for (const auto& session : impl_->sessions()) {
-      if (session->is_ready()) peers.push_back(session->peer_info());
-    }
-    return peers;
-  });
+  return impl_->on_control([this] { return impl_->core().peers(); });
 }
 
 TransferStats TransferEngine::stats() const {
-  return impl_->on_control([this] {
-    TransferStats stats = impl_->context().stats;
-    stats.leases_active = impl_->context().leases.active();
-    stats.quarantined_bytes = impl_->context().leases.quarantined_bytes();
-    return stats;
-  });
+  return impl_->on_control([this] { return impl_->core().stats(); });
 }
 
 }  // namespace kvferry

@@ -24,14 +24,14 @@ namespace kvferry {
 class ScriptedPeer {
  public:
   /// What it has said; each step waits for the engine's answer to it, if one is due.
-  static constexpr int kHello = 1;
-  static constexpr int kPath = 2;
-  static constexpr int kLink = 3;
-  static constexpr int kReady = 4;
+  static constexpr int kGreeting = 1;
+  static constexpr int kHello = 2;
+  static constexpr int kPath = 3;
+  static constexpr int kLink = 4;
+  static constexpr int kReady = 5;
 
   ScriptedPeer(std::shared_ptr<Transport> transport, uint16_t port, std::string name = "scripted")
       : transport_(std::move(transport)), client_(RawClient::connect(port)) {
-    hello_.token = "secret";
     hello_.name = std::move(name);
     hello_.transport = std::string(transport_->name());
     hello_.host_id = host_id();
@@ -47,13 +47,17 @@ class ScriptedPeer {
   ScriptedPeer(const ScriptedPeer&) = delete;
   ScriptedPeer& operator=(const ScriptedPeer&) = delete;
 
+  /// What it will say; the proof is added when it says it.
   HelloMessage& hello() { return hello_; }
+  std::string& token() { return token_; }
   RawClient& client() { return client_; }
 
   /// False when the engine ended the connection meanwhile.
   bool shake_hands(int until = kReady) {
-    if (until < kHello) return true;
-    if (!client_.send(hello_) || !client_.receive_one<HelloMessage>()) return false;
+    if (until < kGreeting) return true;
+    if (!greet()) return false;
+    if (until == kGreeting) return true;
+    if (!say_hello() || !client_.receive_one<HelloMessage>()) return false;
     if (until == kHello) return true;
     if (!client_.send(PathMessage{}) || !client_.receive_one<PathMessage>()) return false;
     if (until == kPath) return true;
@@ -65,6 +69,19 @@ class ScriptedPeer {
     if (until == kLink) return true;
     EXPECT_THAT(run_on(*executor_, [&] { return link_->connect(theirs->address); }), IsOk());
     return client_.receive_one<ReadyMessage>() && client_.send(ReadyMessage{});
+  }
+
+  bool greet() {
+    if (!client_.send(GreetingMessage{.nonce = nonce_})) return false;
+    const auto theirs = client_.receive_one<GreetingMessage>();
+    if (theirs) their_nonce_ = theirs->nonce;
+    return theirs.has_value();
+  }
+  /// After greet().
+  bool say_hello() {
+    hello_.proof =
+        prove(token_, ControlRole::kConnector, nonce_, their_nonce_, hello_statement(hello_));
+    return client_.send(hello_);
   }
 
   /// Offers a fragment, and waits for the end of that.
@@ -93,6 +110,9 @@ class ScriptedPeer {
   const SteadyClock clock_;
   const std::shared_ptr<Transport> transport_;
   RawClient client_;
+  const Nonce nonce_{std::byte{1}};
+  Nonce their_nonce_{};
+  std::string token_ = "secret";
   HelloMessage hello_;
   std::unique_ptr<ThreadExecutor> executor_;
   std::unique_ptr<Link> link_;

@@ -3,6 +3,7 @@
 #include <array>
 #include <chrono>
 #include <csignal>
+#include <cstdlib>
 #include <string>
 
 #include "tests/transports/ucx_process_peer.h"
@@ -12,6 +13,14 @@ namespace kvferry {
 namespace {
 
 using Counts = UcxProcessSide::Counts;
+
+// UCX takes them when it is loaded; kvferry gives them back.
+TEST(UcxSignals, AreTheApplicationsUnlessUcxIsAskedToTakeThem) {
+  if (std::getenv("UCX_HANDLE_ERRORS") != nullptr) GTEST_SKIP() << "UCX_HANDLE_ERRORS is set";
+  struct sigaction action = {};
+  ASSERT_EQ(::sigaction(SIGHUP, nullptr, &action), 0);
+  EXPECT_EQ(action.sa_handler, SIG_DFL);
+}
 
 constexpr Duration kLimit = std::chrono::seconds(20);
 // What the survivor's close() may take, whatever became of its peer.

@@ -1,12 +1,32 @@
 #include "transports/ucx/ucx_handles.h"
 
+#include <ucs/debug/debug.h>
+
 #include <array>
+#include <csignal>
+#include <cstdlib>
 #include <memory>
 
 #include "transports/ucx/ucx_status.h"
 
 namespace kvferry {
 namespace {
+
+void give_back(int signal) {
+  struct sigaction action = {};
+  const bool is_taken = ::sigaction(signal, nullptr, &action) == 0 && action.sa_handler != SIG_DFL;
+  if (is_taken) ucs_debug_disable_signal(signal);
+}
+
+// libucs takes SIGHUP (to enter a debug mode) and the fatal signals (to print a backtrace) of every
+// process that loads it, before main(). They are the application's: a SIGHUP must end a program
+// that did not ask otherwise. Whoever sets UCX_HANDLE_ERRORS or UCX_DEBUG_SIGNO gets UCX's way.
+__attribute__((constructor)) void give_signals_back() {
+  if (std::getenv("UCX_DEBUG_SIGNO") == nullptr)
+    give_back(SIGHUP);                                      // NOLINT(concurrency-mt-unsafe)
+  if (std::getenv("UCX_HANDLE_ERRORS") != nullptr) return;  // NOLINT(concurrency-mt-unsafe)
+  for (const int signal : {SIGILL, SIGSEGV, SIGBUS, SIGFPE}) give_back(signal);
+}
 
 struct ConfigRelease {
   void operator()(ucp_config_t* config) const { ucp_config_release(config); }

@@ -25,7 +25,8 @@ CacheEngineKey key_of(uint8_t mark, std::string model = "model") {
 /// One of each message, fields different from one another and from their defaults.
 std::vector<ControlMessage> sample_messages() {
   return {
-      HelloMessage{kProtocolVersion, "token", "name", "ucx", "host", -7, kMax64, 9},
+      GreetingMessage{.nonce = {std::byte{1}, std::byte{2}}},
+      HelloMessage{{std::byte{3}}, "name", "ucx", "host", -7, kMax64, 9},
       PathMessage{true, false},
       PathMessage{false, true},
       LinkMessage{PeerClass::kSameHostShm, std::string("a\0b", 3)},
@@ -37,6 +38,7 @@ std::vector<ControlMessage> sample_messages() {
       AbandonMessage{1, {2, 3}, StatusCode::kCancelled, "why"},
       AckMessage{1, {2, 3}, ChunkOutcome::kRefused, "no"},
       GoodbyeMessage{},
+      RefusalMessage{StatusCode::kPermissionDenied, "no"},
   };
 }
 
@@ -46,9 +48,8 @@ std::vector<ControlMessage> extreme_messages() {
   const std::string reason(4096, 'r');
   const LeaseId lease{kMax64, kMax64};
   return {
-      HelloMessage{kProtocolVersion, name, name, name, name, std::numeric_limits<int32_t>::min(),
-                   kMax64, kMax64},
-      HelloMessage{kProtocolVersion, "", "", "", "", 0, 0, 0},
+      HelloMessage{{}, name, name, name, std::numeric_limits<int32_t>::min(), kMax64, kMax64},
+      HelloMessage{{}, "", "", "", 0, 0, 0},
       LinkMessage{PeerClass::kNetwork, std::string(64 << 10, '\xff')},
       FetchMessage{kMax64, {}},
       FetchMessage{kMax64, {{key_of(9, std::string(256, 'm')), (1LL << 40) - 1, 1LL << 40}}},
@@ -104,7 +105,7 @@ TEST(ControlMessage, FieldsKeepTheirPlaces) {
       std::get<GrantMessage>(decode_message(bytes_of(GrantMessage{1, {2, 3}, {4, 5}})).value());
   EXPECT_EQ(grant.source, (LeaseId{2, 3}));
   EXPECT_EQ(grant.landing, (LeaseId{4, 5}));
-  const auto hello = std::get<HelloMessage>(decode_message(bytes_of(sample_messages()[0])).value());
+  const auto hello = std::get<HelloMessage>(decode_message(bytes_of(sample_messages()[1])).value());
   EXPECT_EQ(hello.pid, -7);
   EXPECT_EQ(hello.name, "name");
   EXPECT_EQ(hello.host_id, "host");
@@ -166,7 +167,7 @@ TEST(ControlMessage, AnotherProtocolVersionIsNamedWhateverFollowsIt) {
 
 TEST(ControlMessage, StringsAndListsOverTheirLimitAreErrors) {
   HelloMessage hello;
-  hello.token = std::string(257, 't');
+  hello.name = std::string(257, 'n');
   EXPECT_THAT(decode_message(bytes_of(hello)), StatusIs(StatusCode::kInvalidArgument));
   const LinkMessage link{PeerClass::kNetwork, std::string((64 << 10) + 1, 'a')};
   EXPECT_THAT(decode_message(bytes_of(link)), StatusIs(StatusCode::kInvalidArgument));

@@ -25,7 +25,7 @@ Bytes bytes_of(std::span<const std::byte> bytes) { return {bytes.begin(), bytes.
 /// One end of a loopback connection is a channel on an executor, the other is a raw client.
 class TcpChannelTest : public ::testing::Test {
  protected:
-  explicit TcpChannelTest(size_t max_first = kMaxMessage) : max_first_message(max_first) {
+  explicit TcpChannelTest(size_t max_stranger = kMaxMessage) : max_stranger_bytes(max_stranger) {
     const UniqueFd listener = tcp_listen("127.0.0.1", 0).value();
     client.emplace(RawClient::connect(tcp_local_port(listener).value()));
     UniqueFd accepted;
@@ -38,11 +38,10 @@ class TcpChannelTest : public ::testing::Test {
   }
 
   std::unique_ptr<TcpChannel> make_channel(UniqueFd socket) {
-    return std::make_unique<TcpChannel>(
-        std::move(socket), *executor,
-        TcpChannel::Limits{.max_message_bytes = kMaxMessage,
-                           .max_first_message_bytes = max_first_message,
-                           .max_unsent_bytes = kMaxUnsent});
+    return std::make_unique<TcpChannel>(std::move(socket), *executor,
+                                        TcpChannel::Limits{.max_message_bytes = kMaxMessage,
+                                                           .max_stranger_bytes = max_stranger_bytes,
+                                                           .max_unsent_bytes = kMaxUnsent});
   }
 
   void start(TcpChannel::MessageHandler on_message) {
@@ -66,7 +65,7 @@ class TcpChannelTest : public ::testing::Test {
     return received.size();
   }
 
-  const size_t max_first_message;
+  const size_t max_stranger_bytes;
   const SteadyClock clock;
   std::unique_ptr<ThreadExecutor> executor = ThreadExecutor::create("test", clock).value();
   std::optional<RawClient> client;
@@ -263,26 +262,30 @@ TEST_F(TcpChannelTest, AFloodOfMessagesLeavesTheExecutorToOthers) {
   EXPECT_LT(run_on(*executor, [&] { return messages; }), 100'000U);
 }
 
-/// The peer is a stranger until its first message has been handled.
+/// The peer is a stranger until the handler trusts it.
 class TcpChannelOfAStrangerTest : public TcpChannelTest {
  protected:
-  static constexpr size_t kMaxFirst = 100;
-  TcpChannelOfAStrangerTest() : TcpChannelTest(kMaxFirst) {}
+  static constexpr size_t kMaxStranger = 100;
+  TcpChannelOfAStrangerTest() : TcpChannelTest(kMaxStranger) {}
 };
 
-TEST_F(TcpChannelOfAStrangerTest, ALargeFirstMessageEndsTheChannelBeforeItsBytesCome) {
+TEST_F(TcpChannelOfAStrangerTest, ALargeMessageEndsTheChannelBeforeItsBytesCome) {
   start_collecting();
-  const Bytes framed = RawClient::framed(Bytes(kMaxFirst + 1));
+  const Bytes framed = RawClient::framed(Bytes(kMaxStranger + 1));
   ASSERT_TRUE(client->send_bytes(std::span(framed).first(4)));
   ASSERT_TRUE(client->is_ended_by_peer());
   EXPECT_THAT(end.get_future().get(),
-              StatusIs(StatusCode::kInvalidArgument, HasSubstr("the limit is 100 for its first")));
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("the limit is 100 until")));
   EXPECT_EQ(num_received(), 0U);
 }
 
-TEST_F(TcpChannelOfAStrangerTest, ASmallFirstMessageMakesRoomForLargeOnes) {
-  start_collecting();
-  Bytes stream = RawClient::framed(Bytes(kMaxFirst));
+TEST_F(TcpChannelOfAStrangerTest, TrustMakesRoomForLargeMessagesAtOnce) {
+  start([this](std::span<const std::byte> message) {
+    channel->trust();
+    const std::lock_guard lock(mutex);
+    received.push_back(bytes_of(message));
+  });
+  Bytes stream = RawClient::framed(Bytes(kMaxStranger));
   const Bytes large = RawClient::framed(Bytes(kMaxMessage));
   stream.insert(stream.end(), large.begin(), large.end());
   ASSERT_TRUE(client->send_bytes(stream));

@@ -12,7 +12,7 @@
 namespace kvferry {
 namespace {
 
-constexpr int kMaxHandshakes = 64;  // as in transfer_engine.cc
+constexpr int kMaxHandshakes = 64;  // as in engine_core.cc
 
 /// A prefill engine that listens; strangers come, and an honest peer must find it as it was.
 class HandshakeTest : public ::testing::Test {
@@ -62,29 +62,65 @@ TEST_F(HandshakeTest, AnOverlongMessageIsNotWaitedFor) {
   EXPECT_TRUE(client.is_ended_by_peer());
 }
 
-TEST_F(HandshakeTest, AWrongHelloIsRefused) {
-  const auto refused = [&](auto change) {
+TEST_F(HandshakeTest, AWrongHelloIsRefusedWithTheReason) {
+  const auto refusal_of = [&](auto change) {
     const auto peer = make_peer();
-    change(peer->hello());
-    EXPECT_TRUE(peer->client().send(peer->hello()));
-    return peer->client().is_ended_by_peer();
+    change(*peer);
+    EXPECT_TRUE(peer->greet() && peer->say_hello());
+    const auto refusal = peer->client().receive_one<RefusalMessage>();
+    EXPECT_TRUE(peer->client().is_ended_by_peer());
+    return refusal ? refusal->code : StatusCode::kOk;
   };
-  EXPECT_TRUE(refused([](HelloMessage& hello) { hello.token = "secres"; }));
-  EXPECT_TRUE(refused([](HelloMessage& hello) { hello.token = "secret."; }));
-  EXPECT_TRUE(refused([](HelloMessage& hello) { hello.token = ""; }));
-  EXPECT_TRUE(refused([](HelloMessage& hello) { hello.version = kProtocolVersion + 1; }));
-  EXPECT_TRUE(refused([](HelloMessage& hello) { hello.version = 0; }));
-  EXPECT_TRUE(refused([](HelloMessage& hello) { hello.name = ""; }));
-  EXPECT_TRUE(refused([](HelloMessage& hello) { hello.name = std::string(257, 'n'); }));
-  EXPECT_TRUE(refused([](HelloMessage& hello) { hello.transport = "pigeon"; }));
+  for (const std::string token : {"secres", "secret.", ""}) {
+    EXPECT_EQ(refusal_of([&](ScriptedPeer& peer) { peer.token() = token; }),
+              StatusCode::kPermissionDenied);
+  }
+  EXPECT_EQ(refusal_of([](ScriptedPeer& peer) { peer.hello().name = ""; }),
+            StatusCode::kInvalidArgument);
+  EXPECT_EQ(refusal_of([](ScriptedPeer& peer) { peer.hello().name = std::string(257, 'n'); }),
+            StatusCode::kInvalidArgument);
+  EXPECT_EQ(refusal_of([](ScriptedPeer& peer) { peer.hello().transport = "pigeon"; }),
+            StatusCode::kFailedPrecondition);
 }
 
-TEST_F(HandshakeTest, AWrongTokenIsToldNothingOfThePath) {
+TEST_F(HandshakeTest, ANameThatIsTakenIsRefusedWithTheReason) {
+  const auto first = make_peer();
+  ASSERT_TRUE(first->shake_hands());
+  const auto second = make_peer();
+  second->hello().name = first->hello().name;
+  ASSERT_TRUE(second->greet() && second->say_hello());
+  const auto refusal = second->client().receive_one<RefusalMessage>();
+  ASSERT_TRUE(refusal.has_value());
+  EXPECT_EQ(refusal->code, StatusCode::kAlreadyExists);
+}
+
+TEST_F(HandshakeTest, AnotherVersionIsRefused) {
+  for (const uint32_t version : {0U, kProtocolVersion + 1}) {
+    RawClient client = connect();
+    EXPECT_TRUE(client.send(GreetingMessage{.version = version}));
+    EXPECT_TRUE(client.is_ended_by_peer());
+  }
+}
+
+TEST_F(HandshakeTest, AProofOfOneConnectionIsNoneOfAnother) {
+  const auto first = make_peer();
+  ASSERT_TRUE(first->greet() && first->say_hello());
+  const HelloMessage overheard = first->hello();
+  first->client().close();
+  const auto second = make_peer();
+  ASSERT_TRUE(second->greet());
+  ASSERT_TRUE(second->client().send(overheard));
+  const auto refusal = second->client().receive_one<RefusalMessage>();
+  ASSERT_TRUE(refusal.has_value());
+  EXPECT_EQ(refusal->code, StatusCode::kPermissionDenied);
+}
+
+TEST_F(HandshakeTest, AStrangerIsToldNothingBeforeItHasProvenWhoItIs) {
   const auto peer = make_peer();
-  peer->hello().token = "guess";
-  ASSERT_TRUE(peer->client().send(peer->hello()));
+  peer->token() = "guess";
+  ASSERT_TRUE(peer->greet() && peer->say_hello());
   while (const auto message = peer->client().receive()) {
-    EXPECT_TRUE(std::holds_alternative<HelloMessage>(*message));
+    EXPECT_TRUE(std::holds_alternative<RefusalMessage>(*message)) << message->index();
   }
 }
 
@@ -93,7 +129,7 @@ TEST_F(HandshakeTest, HostileProcessIdsAndProbesAreHarmless) {
     const auto peer = make_peer();
     peer->hello().pid = pid;
     peer->hello().probe_address = ~uint64_t{0};
-    ASSERT_TRUE(peer->client().send(peer->hello()));
+    ASSERT_TRUE(peer->greet() && peer->say_hello());
     const auto path = peer->client().receive_one<PathMessage>();
     ASSERT_TRUE(path.has_value());
     EXPECT_FALSE(path->can_pull);
@@ -104,16 +140,16 @@ TEST_F(HandshakeTest, HostileProcessIdsAndProbesAreHarmless) {
 
 TEST_F(HandshakeTest, AMessageOutOfOrderEndsTheConnectionAtEveryStage) {
   const std::vector<ControlMessage> messages = {
-      HelloMessage{},   PathMessage{},     LinkMessage{},    ReadyMessage{},
-      FetchMessage{},   UnservedMessage{}, OfferMessage{},   GrantMessage{},
-      AbandonMessage{}, AckMessage{},      GoodbyeMessage{},
+      GreetingMessage{}, HelloMessage{},   PathMessage{},     LinkMessage{},
+      ReadyMessage{},    FetchMessage{},   UnservedMessage{}, OfferMessage{},
+      GrantMessage{},    AbandonMessage{}, AckMessage{},      GoodbyeMessage{},
   };
   for (int stage = 0; stage <= ScriptedPeer::kReady; ++stage) {
     for (const ControlMessage& message : messages) {
       // What is right at this stage, and what a ready engine takes from anyone, is not this test's.
       if (static_cast<int>(message.index()) == stage) continue;
       if (stage == ScriptedPeer::kPath && std::holds_alternative<ReadyMessage>(message)) continue;
-      if (stage == ScriptedPeer::kReady && message.index() > 3 && message.index() < 10) continue;
+      if (stage == ScriptedPeer::kReady && message.index() > 4 && message.index() < 11) continue;
       const auto peer = make_peer();
       ASSERT_TRUE(peer->shake_hands(stage)) << stage;
       ASSERT_TRUE(peer->client().send(message));

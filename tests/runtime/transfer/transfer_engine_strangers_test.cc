@@ -76,13 +76,14 @@ TEST_F(TransferEngineStrangersTest, WhatNoHelloNeedsIsNotWaitedFor) {
   const auto framed = RawClient::framed(std::vector<std::byte>(TcpChannel::kMaxStrangerBytes + 1));
   client.send_bytes(std::span(framed).first(4));
   EXPECT_TRUE(client.is_ended_by_peer());
-  EXPECT_TRUE(eventually([&] { return !log.with("the limit is 4096 for its first").empty(); }));
+  EXPECT_TRUE(eventually(
+      [&] { return !log.with("the limit is 4096 until it has said who it is").empty(); }));
 }
 
 TEST_F(TransferEngineStrangersTest, TheLongestHelloIsTaken) {
   ScriptedPeer peer(transport, port, std::string(kMaxNameBytes, 'n'));
   peer.hello().host_id = std::string(kMaxNameBytes, 'h');
-  ASSERT_TRUE(peer.client().send(peer.hello()));
+  ASSERT_TRUE(peer.greet() && peer.say_hello());
   EXPECT_TRUE(peer.client().receive_one<PathMessage>());
 }
 
@@ -98,7 +99,7 @@ TEST_F(TransferEngineStrangersTest, AKnownPeerMaySendLargeMessages) {
 TEST_F(TransferEngineStrangersTest, WhatPeersWriteStaysOneLineOfPlainTextInTheLog) {
   ScriptedPeer liar(transport, port);
   liar.hello().transport = "pigeon\n12:00:00 engine info all_is_well \x1b[2J\x9b";
-  ASSERT_TRUE(liar.client().send(liar.hello()));
+  ASSERT_TRUE(liar.greet() && liar.say_hello());
   EXPECT_TRUE(liar.client().is_ended_by_peer());
   ScriptedPeer named(transport, port, "peer\r\x1b]0;title\x07");
   EXPECT_TRUE(named.shake_hands());
@@ -121,7 +122,7 @@ TEST_F(TransferEngineStrangersTest, WithoutDescriptorsTheyWaitUntilThereAreSome)
     EXPECT_TRUE(eventually([&] { return !log.with("connections_wait").empty(); }));
     client.emplace(std::move(socket));
   }
-  EXPECT_TRUE(client->receive_one<HelloMessage>());
+  EXPECT_TRUE(client->receive_one<GreetingMessage>());
   EXPECT_EQ(log.with("connections_wait").size(), 1U);
 }
 

@@ -135,8 +135,7 @@ TEST(TransferEngine, AWrongTokenIsRefused) {
   EnginePair pair({});
   auto stranger = pair.make_engine("stranger", {}, "guess");
   EXPECT_THAT(stranger->connect("127.0.0.1", pair.port),
-              ::testing::AnyOf(StatusIs(StatusCode::kPermissionDenied, HasSubstr("token")),
-                               StatusIs(StatusCode::kUnavailable, HasSubstr("gone"))));
+              StatusIs(StatusCode::kPermissionDenied, HasSubstr("token")));
   EXPECT_TRUE(pair.prefill->peers().empty());
 }
 
@@ -144,7 +143,8 @@ TEST(TransferEngine, ASecondPeerOfTheSameNameIsRefused) {
   EnginePair pair({});
   ASSERT_THAT(pair.connect(), IsOk());
   auto twin = pair.make_engine("decode", {});
-  EXPECT_FALSE(twin->connect("127.0.0.1", pair.port).has_value());
+  EXPECT_THAT(twin->connect("127.0.0.1", pair.port),
+              StatusIs(StatusCode::kAlreadyExists, HasSubstr("decode")));
   EXPECT_EQ(pair.prefill->peers().size(), 1U);
 }
 
@@ -225,6 +225,43 @@ TEST(TransferEngine, AnItemThatCannotBeAskedForEndsAloneAsInvalid) {
   EXPECT_THAT(ends[4], IsOk());
   EXPECT_EQ(pair.decode->peers().size(), 1U) << "the connection stands";
   expect_at_rest(pair);
+}
+
+TEST(TransferEngine, AChunkWithTwoTokensInOneSlotIsRefused) {
+  EnginePair pair({});
+  ASSERT_THAT(pair.connect(), IsOk());
+  const auto chunks = pair.prefill_prompt(1, 512);
+  auto opened = pair.decode_cache->open_prompt(chunks).value();
+  opened[0].slots[3] = opened[0].slots[4];
+  const auto ends = pair.fetch(opened);
+  EXPECT_THAT(ends[0], StatusIs(StatusCode::kInvalidArgument, HasSubstr("two tokens")));
+  EXPECT_THAT(ends[1], IsOk());
+}
+
+/// Serves chunks that lack their third token.
+class ForgetfulProvider final : public ChunkProvider {
+ public:
+  explicit ForgetfulProvider(ChunkProvider& provider) : provider_(provider) {}
+  Result<PagedChunk> open_chunk(const ChunkRef& ref) override {
+    KVFERRY_ASSIGN_OR_RETURN(PagedChunk pages, provider_.open_chunk(ref));
+    pages.slots[2] = -1;
+    return pages;
+  }
+  void close_chunk(const ChunkRef& ref) override { provider_.close_chunk(ref); }
+
+ private:
+  ChunkProvider& provider_;
+};
+
+TEST(TransferEngine, AChunkThatLacksTokensAtItsSourceIsNotServed) {
+  EnginePair pair({});
+  ForgetfulProvider provider(*pair.provider);
+  pair.prefill->serve(&provider);
+  ASSERT_THAT(pair.connect(), IsOk());
+  const auto chunks = pair.prefill_prompt(1, 256);
+  auto opened = pair.decode_cache->open_prompt(chunks).value();
+  EXPECT_THAT(pair.fetch(opened)[0], StatusIs(StatusCode::kInternal, HasSubstr("lacks tokens")));
+  pair.prefill->serve(&*pair.provider);
 }
 
 TEST(TransferEngine, ManyItemsWithTheLongestKeysFitIntoItsMessages) {

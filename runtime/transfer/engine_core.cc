@@ -1,0 +1,167 @@
+#include "runtime/transfer/engine_core.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace kvferry {
+namespace {
+
+// Connections that have not said who they are yet, at most.
+constexpr size_t kMaxHandshakes = 64;
+// Longer than anyone waits, and far from where a point in time overflows.
+constexpr Duration kMaxHandshakeTimeout = std::chrono::hours(24);
+
+Status check_options(const TransferEngineOptions& options) {
+  const auto invalid = [](const std::string& what) {
+    return Status(StatusCode::kInvalidArgument, "TransferEngineOptions." + what);
+  };
+  const auto too_long = [&](const std::string& option, const std::string& value) {
+    return invalid(option + " is " + std::to_string(value.size()) + " bytes long; the limit is " +
+                   std::to_string(kMaxNameBytes));
+  };
+  if (options.name.empty()) return invalid("name is empty");
+  if (options.name.size() > kMaxNameBytes) return too_long("name", options.name);
+  if (options.token.empty()) return invalid("token is empty; peers must share a secret");
+  if (options.token.size() > kMaxNameBytes) return too_long("token", options.token);
+  if (options.handshake_timeout <= Duration::zero())
+    return invalid("handshake_timeout is not above 0");
+  if (options.handshake_timeout > kMaxHandshakeTimeout) {
+    return invalid("handshake_timeout is above 24 hours");
+  }
+  if (options.chunk_bytes == 0) return invalid("chunk_bytes is 0");
+  if (options.staging_chunks == 0) return invalid("staging_chunks is 0");
+  if (options.landing_chunks == 0) return invalid("landing_chunks is 0");
+  if (options.fragment_bytes < 1) return invalid("fragment_bytes is below 1");
+  if (options.max_refetches < 0) return invalid("max_refetches is negative");
+  if (options.transport == nullptr) return invalid("transport is missing; see make_transport");
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<EngineCore>> EngineCore::create(TransferEngineOptions options,
+                                                       const Environment& environment) {
+  KVFERRY_RETURN_IF_ERROR(check_options(options));
+  std::unique_ptr<EngineCore> core(new EngineCore());
+  KVFERRY_ASSIGN_OR_RETURN(
+      core->staging_,
+      MemoryPool::create({.slot_bytes = options.chunk_bytes, .num_slots = options.staging_chunks}));
+  KVFERRY_ASSIGN_OR_RETURN(
+      core->landing_,
+      MemoryPool::create({.slot_bytes = options.chunk_bytes, .num_slots = options.landing_chunks}));
+  core->context_ = std::make_unique<EngineContext>(EngineContext{
+      std::move(options), environment.control, environment.data, environment.processes,
+      *core->staging_, *core->landing_, core->leases_, core->stats_, nullptr, 1});
+  const auto pump_soon = [raw = core.get(), &control = environment.control] {
+    control.post([raw] { raw->pump(); });
+  };
+  core->staging_->set_release_listener(pump_soon);
+  core->landing_->set_release_listener(pump_soon);
+  return core;
+}
+
+EngineCore::~EngineCore() {
+  // What still holds memory drops it here, and nobody is to hear of that.
+  staging_->set_release_listener(nullptr);
+  landing_->set_release_listener(nullptr);
+}
+
+void EngineCore::pump() {
+  for (const auto& session : std::vector(sessions_)) session->pump();
+}
+
+Status EngineCore::admit(const std::string& peer) const {
+  const bool known = std::any_of(sessions_.begin(), sessions_.end(), [&](const auto& session) {
+    return session->peer_name() == peer && !session->is_over();
+  });
+  if (!known) return {};
+  return Status(StatusCode::kAlreadyExists,
+                "a peer named '" + peer + "' is connected already; names must be unique");
+}
+
+bool EngineCore::takes_strangers() const {
+  const auto handshakes = std::count_if(sessions_.begin(), sessions_.end(),
+                                        [](const auto& each) { return each->is_shaking_hands(); });
+  return static_cast<size_t>(handshakes) < kMaxHandshakes;
+}
+
+void EngineCore::add_peer(std::unique_ptr<Channel> channel, ControlRole role,
+                          std::function<void(const Result<std::string>&)> on_handshake) {
+  auto session = std::make_shared<PeerSession>(*context_, std::move(channel), role);
+  PeerSession* raw = session.get();
+  sessions_.push_back(session);
+  session->start({
+      .admit = [this](const std::string& peer) { return admit(peer); },
+      .on_handshake =
+          [this, raw, on_handshake = std::move(on_handshake)](const Status& status) {
+            if (!status.is_ok()) {
+              context_->log(LogLevel::kWarn,
+                            "handshake_failed cause=\"" + status.to_string() + "\"");
+            }
+            if (!on_handshake) return;
+            on_handshake(status.is_ok() ? Result<std::string>(raw->peer_name())
+                                        : tl::unexpected(status));
+          },
+      .on_ended =
+          [this, raw](const Status& status) {
+            if (on_peer_lost_ && !ending_ && raw->was_ready())
+              on_peer_lost_(raw->peer_name(), status);
+            if (ending_) remove(raw);
+          },
+      .on_reclaimed = [this, raw] { remove(raw); },
+  });
+}
+
+void EngineCore::remove(const PeerSession* session) {
+  const auto found = std::find_if(sessions_.begin(), sessions_.end(),
+                                  [&](const auto& each) { return each.get() == session; });
+  if (found == sessions_.end()) return;
+  // Its own call may be on the stack: it goes on the next turn.
+  context_->control.post([keep = std::move(*found)] {});
+  sessions_.erase(found);
+  tell_if_all_ended();
+}
+
+void EngineCore::fetch(const std::string& peer, std::vector<FetchItem> items,
+                       FetchOptions options) {
+  for (const auto& session : sessions_) {
+    if (session->is_ready() && session->peer_name() == peer) {
+      session->fetch(std::move(items), std::move(options));
+      return;
+    }
+  }
+  const Status status(StatusCode::kUnavailable, "no peer named '" + peer + "' is connected");
+  for (size_t i = 0; i < items.size() && options.on_chunk; ++i) options.on_chunk(i, status);
+  if (options.on_done) options.on_done();
+}
+
+void EngineCore::end(std::function<void()> on_ended) {
+  ending_ = true;
+  on_all_ended_ = std::move(on_ended);
+  const Status status(StatusCode::kCancelled, "the engine is shutting down");
+  // A peer that may still read quarantined memory finds it gone with the engine.
+  std::erase_if(sessions_, [](const auto& session) { return session->is_over(); });
+  for (const auto& session : std::vector(sessions_)) session->close(status);
+  tell_if_all_ended();
+}
+
+void EngineCore::tell_if_all_ended() {
+  if (ending_ && sessions_.empty() && on_all_ended_) std::exchange(on_all_ended_, nullptr)();
+}
+
+std::vector<PeerInfo> EngineCore::peers() const {
+  std::vector<PeerInfo> peers;
+  for (const auto& session : sessions_) {
+    if (session->is_ready()) peers.push_back(session->peer_info());
+  }
+  return peers;
+}
+
+TransferStats EngineCore::stats() const {
+  TransferStats stats = stats_;
+  stats.leases_active = leases_.active();
+  stats.quarantined_bytes = leases_.quarantined_bytes();
+  return stats;
+}
+
+}  // namespace kvferry

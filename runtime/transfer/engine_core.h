@@ -1,0 +1,80 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "runtime/control/channel.h"
+#include "runtime/control/process_view.h"
+#include "runtime/memory/lease_table.h"
+#include "runtime/memory/memory_pool.h"
+#include "runtime/transfer/engine_context.h"
+#include "runtime/transfer/peer_session.h"
+
+namespace kvferry {
+
+/// A transfer engine without threads and sockets: pools, leases and the sessions with peers, on
+/// executors and over channels that it is given. TransferEngine gives it threads and TCP, the
+/// simulator a scheduler and a wire that fails.
+///
+/// Threads: the control executor; create and destroy from anywhere while neither executor runs.
+class EngineCore {
+ public:
+  /// Everything is borrowed but the options.
+  struct Environment {
+    Executor& control;
+    Executor& data;
+    ProcessView& processes;
+  };
+
+  /// Errors: kInvalidArgument naming the option; kResourceExhausted.
+  static Result<std::unique_ptr<EngineCore>> create(TransferEngineOptions options,
+                                                    const Environment& environment);
+  /// Both executors have stopped, or never run again.
+  ~EngineCore();
+  EngineCore(const EngineCore&) = delete;
+  EngineCore& operator=(const EngineCore&) = delete;
+
+  /// Shakes hands with whoever is at the other end. `on_handshake`, which may be empty, runs once
+  /// with the peer's name or why it is none.
+  void add_peer(std::unique_ptr<Channel> channel, ControlRole role,
+                std::function<void(const Result<std::string>&)> on_handshake);
+  /// False while so many strangers shake hands that no more should be let in.
+  bool takes_strangers() const;
+
+  void fetch(const std::string& peer, std::vector<FetchItem> items, FetchOptions options);
+  void set_provider(ChunkProvider* provider) { context_->provider = provider; }
+  /// Runs when a peer's connection ends, after every transfer with it has ended.
+  void set_peer_lost_handler(std::function<void(const std::string& peer, const Status&)> handler) {
+    on_peer_lost_ = std::move(handler);
+  }
+
+  /// Ends every session (kCancelled); `on_ended` runs once, when nothing of them is left.
+  void end(std::function<void()> on_ended);
+
+  std::vector<PeerInfo> peers() const;
+  TransferStats stats() const;
+  const TransferEngineOptions& options() const { return context_->options; }
+  const EngineContext& context() const { return *context_; }
+
+ private:
+  EngineCore() = default;
+
+  Status admit(const std::string& peer) const;
+  void pump();
+  void remove(const PeerSession* session);
+  void tell_if_all_ended();
+
+  std::unique_ptr<MemoryPool> staging_;
+  std::unique_ptr<MemoryPool> landing_;
+  LeaseTable leases_;
+  TransferStats stats_;
+  std::unique_ptr<EngineContext> context_;
+  std::vector<std::shared_ptr<PeerSession>> sessions_;
+  std::function<void(const std::string&, const Status&)> on_peer_lost_;
+  bool ending_ = false;
+  std::function<void()> on_all_ended_;
+};
+
+}  // namespace kvferry
