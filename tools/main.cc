@@ -1,46 +1,76 @@
 // The kvferry command.
 
 #include <CLI/CLI.hpp>
+#include <optional>
 #include <string>
 
+#include "core/printable.h"
 #include "kvferry/version.h"
 #include "tools/demo/demo_command.h"
 #include "tools/demo/worker_main.h"
 #include "tools/doctor/doctor.h"
+#include "tools/standard_streams.h"
 
 namespace {
+
+/// The text behind a flag, also an empty one: what it means is for the command to check.
+void add_text(CLI::App& app, const std::string& flag, const std::string& type,
+              std::optional<std::string>& value, const std::string& help) {
+  app.add_option_function<std::string>(
+         flag, [&value](const std::string& text) { value = text; }, help)
+      ->type_name(type);
+}
 
 void add_demo(CLI::App& app, kvferry::DemoFlags& flags) {
   CLI::App* demo = app.add_subcommand(
       "demo", "Move a prompt's KV from a prefill process to a decode process, and verify it");
-  demo->add_option(
-      "--trace", flags.trace,
-      "Requests as JSON lines: timestamp, input_length, output_length, hash_ids of 512 "
-      "tokens each. Default: a built-in multi-turn workload");
-  demo->add_option("--requests", flags.requests,
-                   "Replay so many requests at most. Default: all of a trace, 60 built-in ones");
-  demo->add_option("--model", flags.model,
-                   "qwen2.5-0.5b (default; 12 KiB a token), llama-3.1-8b (128 KiB), "
-                   "deepseek-v2-lite (MLA)");
-  demo->add_option("--max-tokens", flags.max_tokens, "Cut each prompt to so many tokens");
-  demo->add_option("--memory", flags.memory,
-                   "Bound of each process, as in 4GiB. Default: a quarter of what is free");
-  demo->add_option("--path", flags.path,
-                   "How the processes reach one another: pull, shm, tcp. Default: auto, the best "
-                   "that works here");
-  demo->add_option(
-      "--corrupt-one-in", flags.corrupt_one_in,
-      "Flip a byte of one in N chunks on its way; all must be found and fetched again");
-  demo->add_option("--seed", flags.seed, "Seed of workload and fragmentation. Default: 1");
-  demo->add_option("--json", flags.json, "Write the report to this file as well");
+  add_text(*demo, "--trace", "FILE", flags.trace,
+           "Requests as JSON lines: timestamp, input_length, output_length, hash_ids of 512 "
+           "tokens each; timestamps are not used. Default: a built-in multi-turn workload");
+  add_text(*demo, "--requests", "N", flags.requests,
+           "Replay so many requests at most. Default: all of a trace, 60 built-in ones");
+  add_text(*demo, "--model", "NAME", flags.model,
+           "qwen2.5-0.5b (default; 12 KiB a token), llama-3.1-8b (128 KiB), "
+           "deepseek-v2-lite (MLA)");
+  add_text(*demo, "--max-tokens", "N", flags.max_tokens, "Cut each prompt to so many tokens");
+  add_text(*demo, "--memory", "SIZE", flags.memory,
+           "Bound of each of the two processes, as in 4GiB. Default: a quarter of what is "
+           "available");
+  add_text(*demo, "--path", "PATH", flags.path,
+           "How the processes reach one another: pull, shm, tcp. Default: auto, the best "
+           "that works here");
+  add_text(*demo, "--corrupt-one-in", "N", flags.corrupt_one_in,
+           "Flip a byte of one in N chunks on its way, N being 2 or more; all must be found and "
+           "fetched again");
+  add_text(*demo, "--seed", "N", flags.seed, "Seed of workload and fragmentation. Default: 1");
+  add_text(*demo, "--json", "FILE", flags.json, "Write the report to this file as well");
   demo->add_flag("--skip-ceilings", flags.skip_ceilings,
                  "Replay only: do not measure stages and their ceilings");
   demo->add_flag("--verbose", flags.verbose, "Log what the workers do");
 }
 
+/// Says what is wrong with a command line; returns the exit code.
+int refuse(const CLI::App& app, const CLI::ParseError& error) {
+  for (const CLI::App* command : app.get_subcommands()) {
+    const std::string name = "kvferry " + command->get_name();
+    std::fprintf(stderr, "%s: %s (see %s --help)\n", name.c_str(), error.what(), name.c_str());
+    return 2;
+  }
+  const std::vector<std::string> words = app.remaining();
+  std::string what = error.what();
+  if (!words.empty()) {
+    constexpr size_t kMaxEchoed = 64;
+    what = "'" + kvferry::detail::printable(words.front(), kMaxEchoed) +
+           "' is not known here; the subcommands are demo and doctor";
+  }
+  std::fprintf(stderr, "kvferry: %s (see kvferry --help)\n", what.c_str());
+  return 2;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  kvferry::open_standard_streams();
   CLI::App app("kvferry moves LLM KV caches between processes, devices and stores.");
   app.set_version_flag("--version", "kvferry " KVFERRY_VERSION_STRING);
   app.require_subcommand(1);
@@ -49,10 +79,10 @@ int main(int argc, char** argv) {
   kvferry::DemoFlags flags;
   add_demo(app, flags);
 
-  std::string doctor_json;
+  std::optional<std::string> doctor_json;
   CLI::App* doctor = app.add_subcommand(
       "doctor", "Say what this machine has for moving KV caches, what it lacks, and what to do");
-  doctor->add_option("--json", doctor_json, "Write the findings to this file as well");
+  add_text(*doctor, "--json", "FILE", doctor_json, "Write the findings to this file as well");
 
   int channel_fd = -1;
   int supervisor_pid = 0;
@@ -64,9 +94,7 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);
-    std::fprintf(stderr, "kvferry: %s (see kvferry --help)\n", error.what());
-    return 2;
+    return error.get_exit_code() == 0 ? app.exit(error) : refuse(app, error);
   }
   if (worker->parsed()) return kvferry::run_worker(channel_fd, supervisor_pid);
   if (doctor->parsed()) return kvferry::run_doctor(doctor_json);

@@ -3,13 +3,13 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cmath>
-#include <cstdlib>
-#include <fstream>
-#include <sstream>
+#include <cctype>
+#include <limits>
 
+#include "core/printable.h"
 #include "kvferry/chunk_layout.h"
 #include "kvferry/make_transport.h"
+#include "tools/demo/flag_values.h"
 #include "workload/engine/paged_kv_cache.h"
 #include "workload/traffic/multi_turn.h"
 
@@ -24,26 +24,26 @@ constexpr int64_t kPoolTargetBytes = int64_t{9} << 20;
 constexpr int64_t kMinPoolChunks = 2;
 constexpr int64_t kMaxPoolChunks = 8;
 constexpr int64_t kMaxRequests = 1'000'000;
+// Fewer than one in so many is none in any run.
+constexpr int64_t kMaxOneIn = 1'000'000'000;
 // A cache that cannot hold a few chunks shows nothing.
 constexpr int64_t kMinCacheChunks = 8;
 constexpr int64_t kDefaultRequests = 60;
+constexpr size_t kMaxEchoed = 64;
 
 Status bad_flag(const std::string& flag, const std::string& what) {
   return Status(StatusCode::kInvalidArgument, flag + ": " + what);
 }
 
-Result<int64_t> available_memory() {
-  std::ifstream file("/proc/meminfo");
-  std::string line;
-  while (std::getline(file, line)) {
-    if (line.rfind("MemAvailable:", 0) != 0) continue;
-    std::istringstream fields(line.substr(13));
-    int64_t kib = 0;
-    fields >> kib;
-    if (kib > 0) return kib * 1024;
-  }
-  return make_error(StatusCode::kUnavailable,
-                    "/proc/meminfo does not say how much memory is free; give --memory");
+/// Leaves `number` as it is if the flag was not given.
+template <typename Number>
+Status read_number(const char* flag, const std::optional<std::string>& text, uint64_t least,
+                   uint64_t most, Number& number) {
+  if (!text) return {};
+  const auto value = parse_whole_number(*text, least, most);
+  if (!value) return value.error().with_context(flag);
+  number = static_cast<Number>(*value);
+  return {};
 }
 
 std::string mebibytes(int64_t bytes) {
@@ -55,7 +55,8 @@ Result<PeerClass> parse_path(const std::string& text) {
   if (text == "pull") return PeerClass::kSameHostPull;
   if (text == "shm") return PeerClass::kSameHostShm;
   if (text == "tcp") return PeerClass::kNetwork;
-  return tl::unexpected(bad_flag("--path", "'" + text + "' is none of auto, pull, shm, tcp"));
+  return tl::unexpected(bad_flag(
+      "--path", "'" + detail::printable(text, kMaxEchoed) + "' is none of auto, pull, shm, tcp"));
 }
 
 Status check_transport(PeerClass best_path) {
@@ -70,15 +71,26 @@ int64_t scratch_bytes_for(int64_t other_bytes, int64_t least_bytes) {
   return std::max(std::min(cache + cache / 4, other_bytes / 5), least_bytes);
 }
 
-Status plan_memory(const DemoFlags& flags, DemoPlan& plan) {
-  if (flags.memory.empty()) {
-    KVFERRY_ASSIGN_OR_RETURN(const int64_t available, available_memory());
-    plan.memory_bytes = available / 4;
-  } else {
-    auto bytes = parse_bytes(flags.memory);
-    if (!bytes) return bytes.error().with_context("--memory");
-    plan.memory_bytes = *bytes;
+/// Sets the bound of each worker; returns what to call it in messages.
+Result<std::string> bound_memory(const DemoFlags& flags, std::optional<int64_t> available_bytes,
+                                 DemoPlan& plan) {
+  if (!flags.memory) {
+    if (!available_bytes) {
+      return make_error(
+          bad_flag("--memory", "give it: this system does not say how much is available"));
+    }
+    plan.memory_bytes = *available_bytes / 4;
+    return "a quarter of what is available, " + mebibytes(plan.memory_bytes) + ",";
   }
+  auto bytes = parse_bytes(*flags.memory);
+  if (!bytes) return make_error(bytes.error().with_context("--memory"));
+  plan.memory_bytes = *bytes;
+  const bool has_unit = std::isdigit(static_cast<unsigned char>(flags.memory->back())) == 0;
+  return *flags.memory + (has_unit ? "" : " B");
+}
+
+Status plan_memory(const DemoFlags& flags, std::optional<int64_t> available_bytes, DemoPlan& plan) {
+  KVFERRY_ASSIGN_OR_RETURN(const std::string given, bound_memory(flags, available_bytes, plan));
   plan.chunk_bytes = kDefaultChunkTokens * plan.model.token_bytes();
   plan.pool_chunks =
       std::clamp(kPoolTargetBytes / plan.chunk_bytes, kMinPoolChunks, kMaxPoolChunks);
@@ -91,9 +103,15 @@ Status plan_memory(const DemoFlags& flags, DemoPlan& plan) {
       scratch_bytes_for(fixed_bytes + least_cache_bytes, least_cache_bytes);
   const int64_t least_bytes = fixed_bytes + least_cache_bytes + least_scratch_bytes;
   if (plan.memory_bytes < least_bytes) {
-    return bad_flag("--memory", mebibytes(plan.memory_bytes) + " a process is too small for " +
+    return bad_flag("--memory", given + " for a process is too small for " +
                                     std::string(plan.model.name) + "; give at least " +
                                     mebibytes(least_bytes));
+  }
+  if (available_bytes && plan.memory_bytes > *available_bytes / 2) {
+    return Status(StatusCode::kResourceExhausted,
+                  "--memory: " + given + " for each of two processes is more than the " +
+                      std::to_string(*available_bytes >> 20) + "MiB available here; give at most " +
+                      std::to_string(*available_bytes >> 21) + "MiB");
   }
   const int64_t scratch_bytes = scratch_bytes_for(plan.memory_bytes * 5 / 6, least_scratch_bytes);
   plan.scratch_blocks = scratch_bytes / block_bytes;
@@ -103,78 +121,43 @@ Status plan_memory(const DemoFlags& flags, DemoPlan& plan) {
 }
 
 Status plan_requests(const DemoFlags& flags, DemoPlan& plan) {
-  if (flags.trace.empty()) {
+  int64_t requests = 0;
+  KVFERRY_RETURN_IF_ERROR(read_number("--requests", flags.requests, 1, kMaxRequests, requests));
+  if (!flags.trace) {
     MultiTurnOptions options;
-    options.requests = flags.requests > 0 ? flags.requests : kDefaultRequests;
-    options.seed = flags.seed;
+    options.requests = flags.requests ? requests : kDefaultRequests;
+    options.seed = plan.seed;
     plan.workload_name = "built-in multi-turn";
     KVFERRY_ASSIGN_OR_RETURN(plan.requests, make_multi_turn_workload(options));
     return {};
   }
+  if (flags.trace->empty()) return bad_flag("--trace", "needs the name of a file");
   TraceLimits limits;
-  if (flags.requests > 0) limits.max_requests = flags.requests;
-  plan.workload_name = flags.trace;
-  KVFERRY_ASSIGN_OR_RETURN(plan.requests, read_trace(flags.trace, limits));
-  return {};
-}
-
-Status check_numbers(const DemoFlags& flags) {
-  if (flags.requests < 0 || flags.requests > kMaxRequests) {
-    return bad_flag("--requests", std::to_string(flags.requests) + " is not from 1 to " +
-                                      std::to_string(kMaxRequests));
-  }
-  if (flags.max_tokens < 0) {
-    return bad_flag("--max-tokens", std::to_string(flags.max_tokens) + " is negative");
-  }
-  if (flags.corrupt_one_in < 0 || flags.corrupt_one_in == 1) {
-    return bad_flag("--corrupt-one-in", "needs 2 or more: one of that many chunks is corrupted");
-  }
+  if (flags.requests) limits.max_requests = requests;
+  plan.workload_name = *flags.trace;
+  KVFERRY_ASSIGN_OR_RETURN(plan.requests, read_trace(*flags.trace, limits));
   return {};
 }
 
 }  // namespace
 
-Result<int64_t> parse_bytes(const std::string& text) {
-  const auto invalid = [&] {
-    return make_error(StatusCode::kInvalidArgument,
-                      "'" + text + "' is no size; write 512MiB, 6GiB or a number of bytes");
-  };
-  char* end = nullptr;
-  const double value = std::strtod(text.c_str(), &end);
-  if (end == text.c_str() || !std::isfinite(value) || value < 0) return invalid();
-  std::string unit(end);
-  std::transform(unit.begin(), unit.end(), unit.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  double factor = 0;
-  if (unit.empty() || unit == "b") factor = 1;
-  if (unit == "k" || unit == "kib") factor = 1024.0;
-  if (unit == "m" || unit == "mib") factor = 1024.0 * 1024;
-  if (unit == "g" || unit == "gib") factor = 1024.0 * 1024 * 1024;
-  if (unit == "kb") factor = 1e3;
-  if (unit == "mb") factor = 1e6;
-  if (unit == "gb") factor = 1e9;
-  constexpr double kMaxBytes = 1e15;
-  if (factor == 0 || value * factor > kMaxBytes) return invalid();
-  return static_cast<int64_t>(value * factor);
-}
-
-Result<DemoPlan> plan_demo(const DemoFlags& flags) {
+Result<DemoPlan> plan_demo(const DemoFlags& flags, std::optional<int64_t> available_bytes) {
   DemoPlan plan;
-  KVFERRY_RETURN_IF_ERROR(check_numbers(flags));
-  if (flags.model.empty()) {
-    plan.model = list_models().front();
-  } else {
-    KVFERRY_ASSIGN_OR_RETURN(plan.model, find_model(flags.model));
+  KVFERRY_RETURN_IF_ERROR(
+      read_number("--max-tokens", flags.max_tokens, 1, kMaxTraceTokens, plan.max_tokens));
+  KVFERRY_RETURN_IF_ERROR(
+      read_number("--corrupt-one-in", flags.corrupt_one_in, 2, kMaxOneIn, plan.corrupt_one_in));
+  KVFERRY_RETURN_IF_ERROR(
+      read_number("--seed", flags.seed, 0, std::numeric_limits<uint64_t>::max(), plan.seed));
+  plan.model = list_models().front();
+  if (flags.model) {
+    KVFERRY_ASSIGN_OR_RETURN(plan.model, find_model(*flags.model));
   }
-  KVFERRY_ASSIGN_OR_RETURN(plan.best_path, parse_path(flags.path));
+  KVFERRY_ASSIGN_OR_RETURN(plan.best_path, parse_path(flags.path.value_or("auto")));
   KVFERRY_RETURN_IF_ERROR(check_transport(plan.best_path));
-  plan.max_tokens = flags.max_tokens;
-  plan.corrupt_one_in = flags.corrupt_one_in;
-  plan.seed = flags.seed;
   plan.skip_ceilings = flags.skip_ceilings;
   plan.verbose = flags.verbose;
-  plan.json = flags.json;
-  KVFERRY_RETURN_IF_ERROR(plan_memory(flags, plan));
+  KVFERRY_RETURN_IF_ERROR(plan_memory(flags, available_bytes, plan));
   KVFERRY_RETURN_IF_ERROR(plan_requests(flags, plan));
   return plan;
 }

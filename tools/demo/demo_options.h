@@ -12,17 +12,17 @@
 
 namespace kvferry {
 
-/// What `kvferry demo` was asked to do, as it was typed.
+/// What `kvferry demo` was asked to do, as it was typed; empty what was not given.
 struct DemoFlags {
-  std::string trace;  ///< empty: the built-in multi-turn workload
-  std::string model;
-  std::string memory;  ///< "6GiB"; empty: a quarter of what is free
-  std::string json;
-  std::string path = "auto";  ///< pull, shm, tcp, or the best that works here
-  int64_t requests = 0;       ///< 0: all of the trace, or 60 of the built-in workload
-  int64_t max_tokens = 0;     ///< 0: no cut
-  int64_t corrupt_one_in = 0;
-  uint64_t seed = 1;
+  std::optional<std::string> trace;  ///< else the built-in multi-turn workload
+  std::optional<std::string> model;
+  std::optional<std::string> memory;    ///< "6GiB"; else a quarter of what is available
+  std::optional<std::string> path;      ///< auto, pull, shm, tcp
+  std::optional<std::string> requests;  ///< else all of the trace, or 60 of the built-in workload
+  std::optional<std::string> max_tokens;
+  std::optional<std::string> corrupt_one_in;
+  std::optional<std::string> seed;
+  std::optional<std::string> json;
   bool skip_ceilings = false;  ///< only the replay; rates of stages are not measured
   bool verbose = false;
 };
@@ -33,12 +33,11 @@ struct DemoPlan {
   PeerClass best_path = PeerClass::kSameProcess;
   std::vector<TraceRequest> requests;
   std::string workload_name;
-  int64_t max_tokens = 0;
-  int64_t corrupt_one_in = 0;
+  int64_t max_tokens = 0;      ///< 0: no cut
+  int64_t corrupt_one_in = 0;  ///< 0: none
   uint64_t seed = 1;
   bool skip_ceilings = false;
   bool verbose = false;
-  std::string json;
 
   int64_t memory_bytes = 0;    ///< bound of each worker
   int64_t num_blocks = 0;      ///< of each worker's paged cache
@@ -47,12 +46,12 @@ struct DemoPlan {
   int64_t chunk_bytes = 0;
 };
 
-/// "512MiB", "6g", "1.5GB", or plain bytes.
-/// Errors: kInvalidArgument naming the text and the units.
-Result<int64_t> parse_bytes(const std::string& text);
-
-/// Reads and checks everything before anything is started.
-/// Errors: kInvalidArgument or kNotFound, one line that names flag or file, line and cause.
-Result<DemoPlan> plan_demo(const DemoFlags& flags);
+/// Reads and checks everything before anything is started. `available_bytes` is the memory that
+/// both workers must fit into, where it is known.
+///
+/// Errors: kInvalidArgument, kNotFound or kResourceExhausted, one line that names flag or file,
+/// line
+///   and cause; as read_trace().
+Result<DemoPlan> plan_demo(const DemoFlags& flags, std::optional<int64_t> available_bytes);
 
 }  // namespace kvferry

@@ -1,15 +1,19 @@
 #include "tools/doctor/doctor.h"
 
-#include <array>
+#include <algorithm>
 #include <cstdio>
+#include <memory>
 #include <string_view>
 
 #include "kvferry/version.h"
 #include "tools/doctor/probes.h"
 #include "tools/json_file.h"
+#include "tools/standard_streams.h"
 
 namespace kvferry {
 namespace {
+
+constexpr size_t kHealthWidth = 11;
 
 std::string_view health_name(Health health) {
   switch (health) {
@@ -30,6 +34,10 @@ bool can_move_chunks(const std::vector<Finding>& findings) {
   return false;
 }
 
+void complain(const Status& status) {
+  std::fprintf(stderr, "kvferry doctor: %s\n", std::string(status.message()).c_str());
+}
+
 }  // namespace
 
 std::vector<Finding> examine_machine() {
@@ -41,32 +49,59 @@ std::vector<Finding> examine_machine() {
   return findings;
 }
 
-int run_doctor(const std::string& json_path) {
-  const std::vector<Finding> findings = examine_machine();
-  std::printf("kvferry %s on this machine\n\n", KVFERRY_VERSION_STRING);
+std::string findings_text(const std::vector<Finding>& findings, bool works) {
+  size_t width = 0;
+  for (const Finding& finding : findings) width = std::max(width, finding.subject.size());
+  const auto line = [width](std::string_view health, std::string subject, const std::string& text) {
+    subject.resize(width, ' ');
+    std::string start = "  " + std::string(health);
+    start.resize(kHealthWidth, ' ');
+    return start + subject + "  " + text + "\n";
+  };
+  std::string out = "kvferry " KVFERRY_VERSION_STRING " on this machine\n\n";
+  for (const Finding& finding : findings) {
+    out += line(health_name(finding.health), finding.subject, finding.found);
+    if (!finding.advice.empty()) out += line("", "", "-> " + finding.advice);
+  }
+  return out + "\n" +
+         (works ? "Chunks can move between processes here: try kvferry demo.\n"
+                : "Chunks cannot move between processes here; see above.\n");
+}
+
+nlohmann::json findings_json(const std::vector<Finding>& findings, bool works) {
   nlohmann::json list = nlohmann::json::array();
   for (const Finding& finding : findings) {
-    std::printf("  %-8s %-18s %s\n", std::string(health_name(finding.health)).c_str(),
-                finding.subject.c_str(), finding.found.c_str());
-    if (!finding.advice.empty())
-      std::printf("  %-8s %-18s -> %s\n", "", "", finding.advice.c_str());
-    list.push_back({{"subject", finding.subject},
-                    {"health", health_name(finding.health)},
-                    {"found", finding.found},
-                    {"advice", finding.advice}});
+    nlohmann::json item = {{"subject", finding.subject},
+                           {"health", health_name(finding.health)},
+                           {"found", finding.found},
+                           {"advice", finding.advice}};
+    if (finding.value) {
+      item["value"] = *finding.value;
+      item["unit"] = finding.unit;
+    }
+    list.push_back(std::move(item));
   }
-  const bool works = can_move_chunks(findings);
-  std::printf("\n%s\n", works ? "Chunks can move between processes here: try kvferry demo."
-                              : "Chunks cannot move between processes here; see above.");
-  if (!json_path.empty()) {
-    const Status written = write_json_file(
-        json_path, {{"version", KVFERRY_VERSION_STRING}, {"works", works}, {"findings", list}});
-    if (!written.is_ok()) {
-      std::fprintf(stderr, "kvferry doctor: %s\n", std::string(written.message()).c_str());
+  return {{"version", KVFERRY_VERSION_STRING}, {"works", works}, {"findings", list}};
+}
+
+int run_doctor(const std::optional<std::string>& json_path) {
+  std::unique_ptr<JsonFile> json_file;
+  if (json_path) {
+    auto opened = JsonFile::open(*json_path);
+    if (!opened) {
+      complain(opened.error().with_context("--json"));
       return 2;
     }
+    json_file = *std::move(opened);
   }
-  return works ? 0 : 1;
+  const std::vector<Finding> findings = examine_machine();
+  const bool works = can_move_chunks(findings);
+  const Status printed = print_out(findings_text(findings, works));
+  const Status written = json_file ? json_file->write(findings_json(findings, works)) : Status();
+  for (const Status& output : {printed, written}) {
+    if (!output.is_ok()) complain(output);
+  }
+  return works && printed.is_ok() && written.is_ok() ? 0 : 1;
 }
 
 }  // namespace kvferry

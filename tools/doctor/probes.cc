@@ -6,27 +6,22 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <cmath>
 #include <csignal>
 #include <cstdlib>
 #include <fstream>
+#include <optional>
 #include <sstream>
 #include <string>
 
 #include "cuda/host/cpu_features.h"
 #include "kvferry/make_transport.h"
 #include "runtime/control/peer_probe.h"
+#include "tools/host_memory.h"
 
 namespace kvferry {
 namespace {
-
-constexpr double kGiB = 1024.0 * 1024 * 1024;
-
-std::string gib(double bytes) {
-  std::ostringstream out;
-  out.precision(1);
-  out << std::fixed << bytes / kGiB << " GiB";
-  return out.str();
-}
 
 /// The value behind `name` in a file of "name: value" lines; empty if there is none.
 std::string field(const char* path, const std::string& name) {
@@ -47,8 +42,24 @@ std::string first_line(const char* path) {
   return line;
 }
 
-std::string limit_text(rlim_t limit) {
-  return limit == RLIM_INFINITY ? "unlimited" : std::to_string(limit);
+/// "8 MiB"; the whole number of the largest unit that gives one with few digits.
+std::string bytes_text(double bytes) {
+  constexpr std::array kUnits = {"bytes", "KiB", "MiB", "GiB", "TiB"};
+  size_t unit = 0;
+  while (unit + 1 < kUnits.size() && bytes >= 1024) {
+    bytes /= 1024;
+    ++unit;
+  }
+  std::ostringstream out;
+  out.precision(bytes == std::floor(bytes) ? 0 : 1);
+  out << std::fixed << bytes << " " << kUnits[unit];
+  return out.str();
+}
+
+/// Empty when there is no limit.
+std::optional<int64_t> limit_value(rlim_t limit) {
+  if (limit == RLIM_INFINITY) return std::nullopt;
+  return static_cast<int64_t>(limit);
 }
 
 }  // namespace
@@ -59,12 +70,24 @@ Finding probe_processor() {
           .health = cores >= 2 ? Health::kOk : Health::kLimited,
           .found = field("/proc/cpuinfo", "model name") + ", " + std::to_string(cores) +
                    " cores, copies with " + std::string(simd_level_name(best_simd_level())),
-          .advice = cores >= 2 ? "" : "each process wants a core of its own for its data thread"};
+          .advice = cores >= 2 ? "" : "each process wants a core of its own for its data thread",
+          .value = cores,
+          .unit = "cores"};
 }
 
 Finding probe_memory() {
-  const double available = std::atof(field("/proc/meminfo", "MemAvailable").c_str()) * 1024;
-  return {.subject = "memory", .found = gib(available) + " available", .advice = ""};
+  const auto available = available_memory();
+  if (!available) {
+    return {.subject = "memory",
+            .health = Health::kLimited,
+            .found = std::string(available.error().message()),
+            .advice = "give kvferry demo its --memory"};
+  }
+  return {.subject = "memory",
+          .found = bytes_text(static_cast<double>(*available)) + " available",
+          .advice = "",
+          .value = *available,
+          .unit = "bytes"};
 }
 
 Finding probe_huge_pages() {
@@ -107,10 +130,13 @@ Finding probe_locked_memory() {
   rlimit limit{};
   ::getrlimit(RLIMIT_MEMLOCK, &limit);
   const bool enough = limit.rlim_cur == RLIM_INFINITY;
-  return {.subject = "locked memory",
-          .health = enough ? Health::kOk : Health::kLimited,
-          .found = "limit " + limit_text(limit.rlim_cur) + " bytes",
-          .advice = enough ? "" : "RDMA and pinned memory need more: ulimit -l unlimited"};
+  return {
+      .subject = "locked memory",
+      .health = enough ? Health::kOk : Health::kLimited,
+      .found = enough ? "unlimited" : "limit " + bytes_text(static_cast<double>(limit.rlim_cur)),
+      .advice = enough ? "" : "RDMA and pinned memory need more: ulimit -l unlimited",
+      .value = limit_value(limit.rlim_cur),
+      .unit = "bytes"};
 }
 
 Finding probe_open_files() {
@@ -120,8 +146,11 @@ Finding probe_open_files() {
   const bool enough = limit.rlim_cur >= kEnough;
   return {.subject = "open files",
           .health = enough ? Health::kOk : Health::kLimited,
-          .found = "limit " + limit_text(limit.rlim_cur),
-          .advice = enough ? "" : "a peer takes about 20 descriptors: ulimit -n 4096"};
+          .found = limit.rlim_cur == RLIM_INFINITY ? "unlimited"
+                                                   : "limit " + std::to_string(limit.rlim_cur),
+          .advice = enough ? "" : "a peer takes about 20 descriptors: ulimit -n 4096",
+          .value = limit_value(limit.rlim_cur),
+          .unit = "files"};
 }
 
 Finding probe_shared_memory() {
@@ -133,8 +162,10 @@ Finding probe_shared_memory() {
   const bool enough = free_bytes >= kEnough;
   return {.subject = "shared memory",
           .health = enough ? Health::kOk : Health::kLimited,
-          .found = is_there ? "/dev/shm has " + gib(free_bytes) + " free" : "no /dev/shm",
-          .advice = enough ? "" : "UCX needs it for its queues: mount a larger tmpfs on /dev/shm"};
+          .found = is_there ? "/dev/shm has " + bytes_text(free_bytes) + " free" : "no /dev/shm",
+          .advice = enough ? "" : "UCX needs it for its queues: mount a larger tmpfs on /dev/shm",
+          .value = static_cast<int64_t>(free_bytes),
+          .unit = "bytes"};
 }
 
 std::vector<Finding> probe_transports() {
@@ -146,11 +177,11 @@ std::vector<Finding> probe_transports() {
              .advice = "chunks move within one process only"}};
   }
   std::vector<Finding> findings;
-  bool any_on_host = false;
+  std::string best;  // the classes come in this order
   for (const PeerClass peer_class :
        {PeerClass::kSameHostPull, PeerClass::kSameHostShm, PeerClass::kNetwork}) {
     const Status status = (*ucx)->is_available(peer_class);
-    any_on_host = any_on_host || status.is_ok();
+    if (status.is_ok() && best.empty()) best = peer_class_name(peer_class);
     findings.push_back({.subject = "ucx, " + std::string(peer_class_name(peer_class)),
                         .health = status.is_ok() ? Health::kOk : Health::kLimited,
                         .found = status.is_ok() ? "available" : std::string(status.message()),
@@ -158,8 +189,8 @@ std::vector<Finding> probe_transports() {
   }
   const bool overridden = std::getenv("UCX_TLS") != nullptr;  // NOLINT(concurrency-mt-unsafe)
   findings.push_back({.subject = kPathSubject,
-                      .health = any_on_host ? Health::kOk : Health::kMissing,
-                      .found = any_on_host ? "there is one" : "there is none",
+                      .health = best.empty() ? Health::kMissing : Health::kOk,
+                      .found = best.empty() ? "there is none" : best + " is the best that works",
                       .advice = overridden ? "UCX_TLS is set and overrides the choice of path; "
                                              "unset it unless you mean it"
                                            : ""});

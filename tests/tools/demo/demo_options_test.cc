@@ -1,6 +1,7 @@
 #include "tools/demo/demo_options.h"
 
-#include <fstream>
+#include <functional>
+#include <optional>
 
 #include "tests/support/status_matchers.h"
 
@@ -10,24 +11,13 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-TEST(ParseBytes, KnowsTheUnitsThatPeopleWrite) {
-  EXPECT_THAT(parse_bytes("4096"), IsOkAndHolds(4096));
-  EXPECT_THAT(parse_bytes("512MiB"), IsOkAndHolds(int64_t{512} << 20));
-  EXPECT_THAT(parse_bytes("6g"), IsOkAndHolds(int64_t{6} << 30));
-  EXPECT_THAT(parse_bytes("1.5GB"), IsOkAndHolds(1'500'000'000));
-}
-
-TEST(ParseBytes, RefusesWhatIsNoSize) {
-  for (const char* text : {"", "lots", "-1", "1x", "nan", "inf", "1e300", "9999999999GiB", "GiB"}) {
-    EXPECT_THAT(parse_bytes(text), StatusIs(StatusCode::kInvalidArgument, HasSubstr("no size")))
-        << text;
-  }
-}
+// What a machine has that can run all of these.
+constexpr int64_t kAvailable = int64_t{16} << 30;
 
 DemoFlags small_flags() {
   DemoFlags flags;
   flags.memory = "400MiB";
-  flags.requests = 3;
+  flags.requests = "3";
   return flags;
 }
 
@@ -36,7 +26,7 @@ TEST(PlanDemo, FitsCachesPoolsAndScratchIntoTheBound) {
     DemoFlags flags = small_flags();
     flags.model = model.name;
     flags.memory = "4GiB";
-    const auto plan = plan_demo(flags);
+    const auto plan = plan_demo(flags, kAvailable);
     ASSERT_THAT(plan, IsOk());
     const int64_t block_bytes = model.token_bytes() * model.block_tokens;
     EXPECT_GT(plan->num_blocks, 0);
@@ -49,39 +39,78 @@ TEST(PlanDemo, FitsCachesPoolsAndScratchIntoTheBound) {
 TEST(PlanDemo, SaysWhatIsTheLeastMemoryAndThatMuchIsEnough) {
   DemoFlags flags = small_flags();
   flags.memory = "1MiB";
-  const auto refused = plan_demo(flags);
+  const auto refused = plan_demo(flags, kAvailable);
   ASSERT_THAT(refused, StatusIs(StatusCode::kInvalidArgument,
                                 AllOf(HasSubstr("--memory"), HasSubstr("at least"))));
   const std::string message(refused.error().message());
   flags.memory = message.substr(message.rfind(' ') + 1);
-  EXPECT_THAT(plan_demo(flags), IsOk()) << flags.memory;
+  EXPECT_THAT(plan_demo(flags, kAvailable), IsOk()) << *flags.memory;
+}
+
+TEST(PlanDemo, BothProcessesMustFitIntoWhatIsAvailable) {
+  DemoFlags flags = small_flags();
+  flags.memory = "1GiB";
+  EXPECT_THAT(plan_demo(flags, int64_t{2} << 30), IsOk());
+  EXPECT_THAT(plan_demo(flags, std::nullopt), IsOk()) << "unknown, so not judged";
+  EXPECT_THAT(
+      plan_demo(flags, (int64_t{2} << 30) - 2),
+      StatusIs(StatusCode::kResourceExhausted,
+               AllOf(HasSubstr("--memory: 1GiB"), HasSubstr("2047MiB"), HasSubstr("1023MiB"))));
+}
+
+TEST(PlanDemo, WithoutABoundItTakesAQuarterOfWhatIsAvailable) {
+  DemoFlags flags = small_flags();
+  flags.memory.reset();
+  const auto plan = plan_demo(flags, kAvailable);
+  ASSERT_THAT(plan, IsOk());
+  EXPECT_EQ(plan->memory_bytes, kAvailable / 4);
+  EXPECT_THAT(plan_demo(flags, std::nullopt),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("--memory")));
+  EXPECT_THAT(plan_demo(flags, int64_t{64} << 20),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("a quarter of what is available")));
 }
 
 TEST(PlanDemo, NamesTheFlagThatIsWrong) {
+  static constexpr const char* kHuge = "99999999999999999999";
   struct Case {
     const char* expected;
     std::function<void(DemoFlags&)> spoil;
   };
   const std::vector<Case> cases = {
-      {"--requests", [](DemoFlags& f) { f.requests = -1; }},
-      {"--requests", [](DemoFlags& f) { f.requests = 1'000'001; }},
-      {"--max-tokens", [](DemoFlags& f) { f.max_tokens = -5; }},
-      {"--corrupt-one-in", [](DemoFlags& f) { f.corrupt_one_in = 1; }},
-      {"--corrupt-one-in", [](DemoFlags& f) { f.corrupt_one_in = -2; }},
+      {"--requests: '0' is no whole number from 1 to 1000000",
+       [](DemoFlags& f) { f.requests = "0"; }},
+      {"--requests", [](DemoFlags& f) { f.requests = "-1"; }},
+      {"--requests", [](DemoFlags& f) { f.requests = "1000001"; }},
+      {"--requests", [](DemoFlags& f) { f.requests = kHuge; }},
+      {"--requests", [](DemoFlags& f) { f.requests = ""; }},
+      {"--max-tokens: '0' is no whole number from 1", [](DemoFlags& f) { f.max_tokens = "0"; }},
+      {"--max-tokens", [](DemoFlags& f) { f.max_tokens = kHuge; }},
+      {"--corrupt-one-in: '0' is no whole number from 2",
+       [](DemoFlags& f) { f.corrupt_one_in = "0"; }},
+      {"--corrupt-one-in", [](DemoFlags& f) { f.corrupt_one_in = "1"; }},
+      {"--corrupt-one-in", [](DemoFlags& f) { f.corrupt_one_in = kHuge; }},
+      {"--seed: '-1' is no whole number", [](DemoFlags& f) { f.seed = "-1"; }},
+      {"--seed", [](DemoFlags& f) { f.seed = kHuge; }},
       {"--memory", [](DemoFlags& f) { f.memory = "much"; }},
+      {"--memory", [](DemoFlags& f) { f.memory = ""; }},
+      {"--memory: 1 B for a process", [](DemoFlags& f) { f.memory = "1"; }},
+      {"--memory: 0.5MiB for a process", [](DemoFlags& f) { f.memory = "0.5MiB"; }},
       {"--path", [](DemoFlags& f) { f.path = "ether"; }},
+      {"--trace", [](DemoFlags& f) { f.trace = ""; }},
   };
   for (const Case& each : cases) {
     DemoFlags flags = small_flags();
     each.spoil(flags);
-    EXPECT_THAT(plan_demo(flags), StatusIs(StatusCode::kInvalidArgument, HasSubstr(each.expected)));
+    EXPECT_THAT(plan_demo(flags, kAvailable),
+                StatusIs(StatusCode::kInvalidArgument, HasSubstr(each.expected)));
   }
 }
 
 TEST(PlanDemo, AnUnknownModelGetsTheNearestName) {
   DemoFlags flags = small_flags();
   flags.model = "llama-3.1-8";
-  EXPECT_THAT(plan_demo(flags), StatusIs(StatusCode::kNotFound, HasSubstr("llama-3.1-8b")));
+  EXPECT_THAT(plan_demo(flags, kAvailable),
+              StatusIs(StatusCode::kNotFound, HasSubstr("llama-3.1-8b")));
 }
 
 }  // namespace

@@ -133,16 +133,58 @@ TEST(DemoProcess, CutsWhatCannotFitAndCountsIt) {
 }
 
 TEST(DemoProcess, BadInputIsOneLineAndExitCode2) {
-  const std::vector<std::vector<std::string>> cases = {
-      {"--trace", "/dev/null"}, {"--trace", "/no/such/file"}, {"--model", "gpt-9"},
-      {"--no-such-flag"},       {"--memory", "1MiB"},         {"--requests", "x"},
+  struct Case {
+    std::vector<std::string> words;
+    const char* expected;
   };
-  for (const auto& words : cases) {
-    Subprocess run(demo(words));
-    EXPECT_EQ(run.wait(kRunLimit), 2) << words[0];
+  const std::vector<Case> cases = {
+      {{"--trace", "/dev/null"}, "/dev/null"},
+      {{"--trace", "/no/such/file"}, "/no/such/file"},
+      {{"--trace", ""}, "--trace"},
+      {{"--model", "gpt-9"}, "gpt-9"},
+      {{"--no-such-flag"}, "see kvferry demo --help"},
+      {{"--memory", "1MiB"}, "--memory: 1MiB"},
+      {{"--memory", "900000GiB"}, "available"},
+      {{"--requests", "x"}, "--requests"},
+      {{"--requests", "0"}, "1 to 1000000"},
+      {{"--requests", ""}, "--requests"},
+      {{"--seed", "-1"}, "--seed"},
+      {{"--json", ""}, "--json"},
+      {{"--json", "/no/such/folder/a.json"}, "--json: cannot write /no/such/folder/a.json: No"},
+  };
+  for (const Case& each : cases) {
+    Subprocess run(demo(each.words));
+    EXPECT_EQ(run.wait(kRunLimit), 2) << each.words[0];
     EXPECT_EQ(run.out(), "") << "nothing is started";
     EXPECT_EQ(std::count(run.err().begin(), run.err().end(), '\n'), 1) << run.err();
+    EXPECT_THAT(run.err(), HasSubstr(each.expected));
   }
+}
+
+/// Runs the command under a shell that sets its streams up.
+std::vector<std::string> with_streams(const std::vector<std::string>& command,
+                                      const std::string& redirection) {
+  std::vector<std::string> words = {"/bin/sh", "-c", "\"$@\" " + redirection, "sh"};
+  words.insert(words.end(), command.begin(), command.end());
+  return words;
+}
+
+TEST(DemoProcess, ATableThatCannotBeWrittenIsAnErrorAndTheJsonIsStillThere) {
+  const std::string path = json_path("full");
+  Subprocess run(with_streams(demo({"--requests", "1", "--json", path}), ">/dev/full"));
+  EXPECT_EQ(run.wait(kRunLimit), 1);
+  EXPECT_THAT(run.err(), HasSubstr("kvferry demo: cannot write to the standard output"));
+  expect_verified(read_json(path));
+  Subprocess doctor(with_streams(kvferry({"doctor"}), ">/dev/full"));
+  EXPECT_EQ(doctor.wait(kRunLimit), 1);
+  EXPECT_THAT(doctor.err(), HasSubstr("kvferry doctor: cannot write"));
+}
+
+TEST(DemoProcess, RunsWithItsStandardStreamsClosed) {
+  const std::string path = json_path("closed");
+  Subprocess run(with_streams(demo({"--requests", "1", "--json", path}), "<&- >&- 2>&-"));
+  EXPECT_EQ(run.wait(kRunLimit), 0);
+  expect_verified(read_json(path));
 }
 
 bool is_alive(pid_t pid) {
@@ -207,7 +249,14 @@ TEST(Command, SaysItsVersionAndHelps) {
   EXPECT_THAT(help.out(), HasSubstr("--trace"));
 }
 
-TEST(Doctor, SaysWhatTheMachineHasAndWritesIt) {
+TEST(Command, NamesTheSubcommandsWhenTheOneAskedForIsNone) {
+  Subprocess run(kvferry({"dem", "--requests", "5"}));
+  EXPECT_EQ(run.wait(kRunLimit), 2);
+  EXPECT_THAT(run.err(), HasSubstr("'dem'"));
+  EXPECT_THAT(run.err(), HasSubstr("demo and doctor"));
+}
+
+TEST(DoctorProcess, SaysWhatTheMachineHasAndWritesIt) {
   const std::string path = json_path("doctor");
   Subprocess run(kvferry({"doctor", "--json", path}));
   EXPECT_EQ(run.wait(kRunLimit), 0) << run.out();
@@ -217,10 +266,11 @@ TEST(Doctor, SaysWhatTheMachineHasAndWritesIt) {
   EXPECT_GE(report.at("findings").size(), 10U);
 }
 
-TEST(Doctor, AFileThatCannotBeWrittenIsExitCode2) {
+TEST(DoctorProcess, AFileThatCannotBeWrittenIsExitCode2) {
   Subprocess run(kvferry({"doctor", "--json", "/no/such/folder/out.json"}));
   EXPECT_EQ(run.wait(kRunLimit), 2);
-  EXPECT_THAT(run.err(), HasSubstr("/no/such/folder/out.json"));
+  EXPECT_THAT(run.err(), HasSubstr("--json: cannot write /no/such/folder/out.json"));
+  EXPECT_EQ(run.out(), "");
 }
 
 }  // namespace
