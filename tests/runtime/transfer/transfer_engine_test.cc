@@ -195,6 +195,7 @@ TEST(TransferEngine, ItsOwnEndInMidTransferEndsEveryChunkAsCancelled) {
   std::atomic<size_t> ended{0};
   std::atomic<size_t> cancelled{0};
   std::vector<FetchItem> items;
+  items.reserve(opened.size());
   for (const PromptChunk& chunk : opened) {
     items.push_back({chunk.ref, {&pair.decode_cache->cache().layout(), chunk.slots}});
   }
@@ -295,6 +296,7 @@ TEST(TransferEngine, EnginesThatComeAndGoInMidTransferLeaveNothingRunning) {
     ASSERT_THAT(pair.connect(), IsOk());
     const auto opened = pair.decode_cache->open_prompt(pair.prefill_prompt(1, 256 * 20)).value();
     std::vector<FetchItem> items;
+    items.reserve(opened.size());
     for (const PromptChunk& chunk : opened) {
       items.push_back({chunk.ref, {&pair.decode_cache->cache().layout(), chunk.slots}});
     }
