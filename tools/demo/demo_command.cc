@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "tools/demo/interrupts.h"
 #include "tools/demo/report.h"
 #include "tools/demo/supervisor.h"
 #include "tools/host_memory.h"
@@ -15,8 +16,18 @@
 namespace kvferry {
 namespace {
 
+constexpr int kSignalExitCode = 128;  // as shells count: this and the signal
+
 void complain(const Status& status) {
   std::fprintf(stderr, "kvferry demo: %s\n", std::string(status.message()).c_str());
+}
+
+/// Runs the workers to their end; `interrupt` is the signal that came meanwhile, else 0.
+Result<DemoReport> supervise(const DemoPlan& plan, int& interrupt) {
+  KVFERRY_ASSIGN_OR_RETURN(const std::unique_ptr<Interrupts> interrupts, Interrupts::create());
+  auto report = Supervisor(plan, *interrupts).run();
+  interrupt = interrupts->signal();
+  return report;
 }
 
 /// Writes the report everywhere; returns the exit code.
@@ -54,7 +65,12 @@ int run_demo(const DemoFlags& flags) {
     }
     json_file = *std::move(opened);
   }
-  const auto report = Supervisor(*plan).run();
+  int interrupt = 0;
+  const auto report = supervise(*plan, interrupt);
+  if (interrupt != 0) {
+    std::fprintf(stderr, "kvferry demo: interrupted by %s\n", signal_name(interrupt).c_str());
+    return kSignalExitCode + interrupt;
+  }
   if (!report) {
     complain(report.error().with_context("the run ended early"));
     return 1;

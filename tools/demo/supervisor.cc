@@ -7,6 +7,7 @@
 #include <array>
 #include <cstdio>
 #include <set>
+#include <utility>
 
 #include "kvferry/chunk_layout.h"
 #include "runtime/control/peer_probe.h"
@@ -17,50 +18,30 @@ namespace {
 
 constexpr size_t kMaxErrors = 20;
 
-constexpr Duration kProgressEvery = std::chrono::seconds(5);
-
 // How long leases may be held after the last chunk, and how often we look.
 constexpr Duration kQuietWithin = std::chrono::seconds(5);
 constexpr int kAskAgainMilliseconds = 10;
 
-/// One line that is rewritten on a terminal; elsewhere a new one after the first request, every
-/// tenth of them, and when none came for a while.
-class Progress {
- public:
-  explicit Progress(size_t total) : total_(total), is_terminal_(::isatty(STDERR_FILENO) == 1) {}
-  ~Progress() {
-    if (is_terminal_ && shown_) std::fprintf(stderr, "\r\033[K");
-  }
+// A worker that is silent for longer is worth a word.
+constexpr Duration kSilence = std::chrono::seconds(5);
+constexpr int kLookEveryMilliseconds = 1000;
 
-  void show(const DemoReport& report, size_t done) {
-    const TimePoint now = clock_.now();
-    const bool is_due = is_terminal_ || done == 1 || now - shown_at_ >= kProgressEvery ||
-                        done * 10 / total_ != (done - 1) * 10 / total_;
-    if (!is_due) return;
-    shown_ = true;
-    shown_at_ = now;
-    std::fprintf(
-        stderr,
-        "%s  request %zu of %zu: %lld chunks moved, %lld reused, %lld verified, %.2f GB/s%s",
-        is_terminal_ ? "\r\033[K" : "", done, total_, static_cast<long long>(report.chunks_moved),
-        static_cast<long long>(report.chunks_reused),
-        static_cast<long long>(report.chunks_verified),
-        report.transfer_seconds > 0
-            ? static_cast<double>(report.bytes_moved) / 1e9 / report.transfer_seconds
-            : 0.0,
-        is_terminal_ ? "" : "\n");
-    std::fflush(stderr);
-  }
-
- private:
-  const size_t total_;
-  const bool is_terminal_;
-  const SteadyClock clock_;
-  bool shown_ = false;
-  TimePoint shown_at_{};
-};
+std::string who(const WorkerProcess& worker) {
+  return worker.role() + " (pid " + std::to_string(worker.pid()) + ")";
+}
 
 }  // namespace
+
+Supervisor::Supervisor(const DemoPlan& plan, Interrupts& interrupts)
+    : plan_(plan), interrupts_(interrupts), progress_(plan.requests.size()) {}
+
+Supervisor::~Supervisor() {
+  if (interrupts_.signal() == 0) return;
+  // Whoever presses Ctrl-C does not want to wait for what the workers are at.
+  for (WorkerProcess* worker : {prefill_.get(), decode_.get()}) {
+    if (worker != nullptr) worker->kill();
+  }
+}
 
 Result<DemoReport> Supervisor::run() {
   DemoReport report;
@@ -126,10 +107,9 @@ Status Supervisor::start_workers() {
 }
 
 Status Supervisor::replay(std::optional<StageMeasurer>& measurer, DemoReport& report) {
-  Progress progress(plan_.requests.size());
   for (const TraceRequest& request : plan_.requests) {
     KVFERRY_RETURN_IF_ERROR(replay_one(request, report));
-    progress.show(report, static_cast<size_t>(report.requests));
+    progress_.show(report);
     if (!measurer) continue;
     KVFERRY_RETURN_IF_ERROR(
         measurer->between_requests(report.requests, static_cast<int64_t>(plan_.requests.size())));
@@ -180,7 +160,8 @@ Result<std::pair<nlohmann::json, nlohmann::json>> Supervisor::final_stats() {
     if (is_quiet || clock.now() > deadline) {
       return std::make_pair(std::move(decode), std::move(prefill));
     }
-    ::poll(nullptr, 0, kAskAgainMilliseconds);
+    pollfd interrupt{interrupts_.fd(), POLLIN, 0};
+    ::poll(&interrupt, 1, kAskAgainMilliseconds);
   }
 }
 
@@ -212,36 +193,71 @@ Result<nlohmann::json> Supervisor::call(WorkerProcess& worker, const nlohmann::j
 }
 
 Status Supervisor::send(WorkerProcess& worker, const nlohmann::json& message) {
-  if (worker.channel().send(message).is_ok()) return {};
-  return Status(StatusCode::kUnavailable, worker.describe_end());
+  return worker.channel().send(message).is_ok() ? Status() : ended(worker);
 }
 
 Status Supervisor::check_alive(WorkerProcess& worker) {
   pollfd poll_fd{worker.channel().fd(), POLLIN, 0};
-  if (::poll(&poll_fd, 1, 0) == 1 && (poll_fd.revents & (POLLHUP | POLLERR)) != 0) {
-    return Status(StatusCode::kUnavailable, worker.describe_end());
+  const bool is_gone = ::poll(&poll_fd, 1, 0) == 1 && (poll_fd.revents & (POLLHUP | POLLERR)) != 0;
+  return is_gone ? ended(worker) : Status();
+}
+
+Status Supervisor::check_interrupted() {
+  if (interrupts_.signal() == 0) return {};
+  return Status(StatusCode::kCancelled, "interrupted by " + signal_name(interrupts_.signal()));
+}
+
+Status Supervisor::ended(WorkerProcess& worker) {
+  const std::string end = worker.describe_end();
+  KVFERRY_RETURN_IF_ERROR(check_interrupted());
+  return Status(StatusCode::kUnavailable, end);
+}
+
+WorkerProcess& Supervisor::other_than(const WorkerProcess& worker) {
+  return &worker == prefill_.get() ? *decode_ : *prefill_;
+}
+
+bool Supervisor::explain_silence(const WorkerProcess& worker) {
+  const std::string silence = "no answer from " + who(worker) + " for 5 s; ";
+  for (const WorkerProcess* suspect : {&worker, &std::as_const(other_than(worker))}) {
+    if (!suspect->is_stopped()) continue;
+    progress_.say(silence + (suspect == &worker ? "it" : who(*suspect)) +
+                  " is stopped: kill -CONT " + std::to_string(suspect->pid()));
+    return true;
   }
-  return {};
+  if (said_slow_) return false;
+  said_slow_ = true;
+  progress_.say(silence + "it is at work, or hangs");
+  return true;
 }
 
 Result<nlohmann::json> Supervisor::wait_for(WorkerProcess& worker) {
-  WorkerProcess& other = &worker == prefill_.get() ? *decode_ : *prefill_;
+  WorkerProcess& other = other_than(worker);
+  const SteadyClock clock;
+  const TimePoint asked_at = clock.now();
+  bool has_explained = false;
   for (;;) {
+    KVFERRY_RETURN_IF_ERROR(check_interrupted());
     // A dead worker explains the error that the other one may report, so it is asked first.
     KVFERRY_RETURN_IF_ERROR(check_alive(other));
     KVFERRY_RETURN_IF_ERROR(check_alive(worker));
     auto message = worker.channel().try_receive();
-    if (!message) return tl::unexpected(Status(StatusCode::kUnavailable, worker.describe_end()));
+    if (!message) return make_error(ended(worker));
     if (message->has_value()) {
+      if (has_explained) progress_.say(who(worker) + " goes on");
       const nlohmann::json& reply = **message;
       if (reply.contains("ok")) return reply.at("ok");
       KVFERRY_RETURN_IF_ERROR(check_alive(other));
       return make_error(StatusCode::kInternal,
                         worker.role() + " worker: " + reply.value("error", "no reason given"));
     }
-    std::array<pollfd, 2> poll_fds = {pollfd{worker.channel().fd(), POLLIN, 0},
-                                      pollfd{other.channel().fd(), POLLRDHUP, 0}};
-    ::poll(poll_fds.data(), poll_fds.size(), -1);
+    if (!has_explained && clock.now() - asked_at >= kSilence) {
+      has_explained = explain_silence(worker);
+    }
+    std::array<pollfd, 3> poll_fds = {pollfd{worker.channel().fd(), POLLIN, 0},
+                                      pollfd{other.channel().fd(), POLLRDHUP, 0},
+                                      pollfd{interrupts_.fd(), POLLIN, 0}};
+    ::poll(poll_fds.data(), poll_fds.size(), kLookEveryMilliseconds);
   }
 }
 

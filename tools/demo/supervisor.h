@@ -8,18 +8,26 @@
 
 #include "kvferry/status.h"
 #include "tools/demo/demo_options.h"
+#include "tools/demo/interrupts.h"
+#include "tools/demo/progress.h"
 #include "tools/demo/report.h"
 #include "tools/demo/stage_measurer.h"
 #include "tools/demo/worker_process.h"
 
 namespace kvferry {
 
-/// Starts both workers, drives them through the requests, and notices when one of them dies.
+/// Starts both workers, drives them through the requests, notices when one of them dies or stops,
+/// and ends them when it is interrupted.
 class Supervisor {
  public:
-  explicit Supervisor(const DemoPlan& plan) : plan_(plan) {}
+  /// Borrows both.
+  Supervisor(const DemoPlan& plan, Interrupts& interrupts);
+  ~Supervisor();
+  Supervisor(const Supervisor&) = delete;
+  Supervisor& operator=(const Supervisor&) = delete;
 
-  /// Errors: kUnavailable when a worker died; whatever a worker reports.
+  /// Errors: kUnavailable when a worker died; kCancelled when interrupted; whatever a worker
+  ///   reports.
   Result<DemoReport> run();
 
  private:
@@ -36,8 +44,17 @@ class Supervisor {
   Status send(WorkerProcess& worker, const nlohmann::json& message);
   Result<nlohmann::json> wait_for(WorkerProcess& worker);
   Status check_alive(WorkerProcess& worker);
+  Status check_interrupted();
+  /// The error that a worker's end is, unless it ended because the whole job was interrupted.
+  Status ended(WorkerProcess& worker);
+  /// Says why no answer comes from `worker`; false when there is nothing new to say.
+  bool explain_silence(const WorkerProcess& worker);
+  WorkerProcess& other_than(const WorkerProcess& worker);
 
   const DemoPlan& plan_;
+  Interrupts& interrupts_;
+  Progress progress_;
+  bool said_slow_ = false;
   std::unique_ptr<WorkerProcess> prefill_;
   std::unique_ptr<WorkerProcess> decode_;
 };

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <fstream>
 #include <thread>
 
 extern char** environ;  // NOLINT(readability-identifier-naming)
@@ -41,8 +42,19 @@ Result<std::unique_ptr<WorkerProcess>> WorkerProcess::start(const std::string& r
                                       "--supervisor", std::to_string(::getpid())};
   std::array<char*, 7> argv{};
   for (size_t i = 0; i < words.size(); ++i) argv[i] = words[i].data();
+  sigset_t mask;
+  ::pthread_sigmask(SIG_SETMASK, nullptr, &mask);
+  ::sigaddset(&mask, SIGINT);
+  ::sigaddset(&mask, SIGHUP);
+  ::sigdelset(&mask, SIGTERM);
+  posix_spawnattr_t attributes;
+  ::posix_spawnattr_init(&attributes);
+  ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+  ::posix_spawnattr_setsigmask(&attributes, &mask);
   pid_t pid = 0;
-  const int error = ::posix_spawn(&pid, "/proc/self/exe", nullptr, nullptr, argv.data(), environ);
+  const int error =
+      ::posix_spawn(&pid, "/proc/self/exe", nullptr, &attributes, argv.data(), environ);
+  ::posix_spawnattr_destroy(&attributes);
   if (error != 0) {
     return make_error(StatusCode::kResourceExhausted,
                       "the " + role + " worker cannot be started: " + std::strerror(error));
@@ -53,8 +65,23 @@ Result<std::unique_ptr<WorkerProcess>> WorkerProcess::start(const std::string& r
 WorkerProcess::~WorkerProcess() {
   channel_ = WorkerChannel(UniqueFd());  // end of file: a healthy worker ends
   if (reaped_ || reap_within(pid_, kEndTime, wait_status_)) return;
+  kill();
+}
+
+bool WorkerProcess::is_stopped() const {
+  std::ifstream file("/proc/" + std::to_string(pid_) + "/stat");
+  std::string line;
+  std::getline(file, line);
+  // "7 (kvferry) T ...": the name may hold anything, parentheses too.
+  const size_t state = line.rfind(')') + 2;
+  return line.rfind(')') != std::string::npos && state < line.size() &&
+         (line[state] == 'T' || line[state] == 't');
+}
+
+void WorkerProcess::kill() {
+  if (reaped_) return;
   ::kill(pid_, SIGKILL);
-  reap_within(pid_, kEndTime, wait_status_);
+  reaped_ = reap_within(pid_, kEndTime, wait_status_);
 }
 
 std::string WorkerProcess::describe_end() {

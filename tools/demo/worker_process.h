@@ -16,7 +16,8 @@ namespace kvferry {
 /// ends the process.
 class WorkerProcess {
  public:
-  /// Starts this program again as a worker. Errors: kResourceExhausted, kInternal with the errno.
+  /// Starts this program again as a worker, deaf to what a terminal sends to all of a job: the
+  /// supervisor ends it. Errors: kResourceExhausted, kInternal with the errno.
   static Result<std::unique_ptr<WorkerProcess>> start(const std::string& role);
   ~WorkerProcess();
   WorkerProcess(const WorkerProcess&) = delete;
@@ -25,6 +26,11 @@ class WorkerProcess {
   const std::string& role() const { return role_; }
   pid_t pid() const { return pid_; }
   WorkerChannel& channel() { return channel_; }
+
+  /// Has someone stopped it (SIGSTOP, a debugger)?
+  bool is_stopped() const;
+  /// Ends it at once, whatever it does.
+  void kill();
 
   /// "the decode worker (pid 7) was killed by signal 9 (Killed)", once it has ended. Waits a moment
   /// for a process that has closed its channel and is about to end.

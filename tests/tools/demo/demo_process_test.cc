@@ -203,24 +203,34 @@ bool all_gone_within(const std::vector<pid_t>& pids, std::chrono::seconds limit)
   return true;
 }
 
-class DemoKilled : public ::testing::TestWithParam<const char*> {};
+struct Pids {
+  pid_t supervisor = 0;
+  pid_t prefill = 0;
+  pid_t decode = 0;
+};
 
-TEST_P(DemoKilled, TheRestEndsWithOneClearLineAndNoProcessIsLeft) {
-  const std::string role = GetParam();
-  Subprocess run(demo({"--requests", "100000"}));
-  // In mid-run: requests have been served, and the replay goes on for minutes.
+/// Waits until requests have been served; the replay goes on for minutes. Then says who is who.
+void expect_mid_run(Subprocess& run, Pids& pids) {
   ASSERT_TRUE(run.read_until(
       [](const Subprocess& so_far) {
         return so_far.err().find("request 1 of") != std::string::npos;
       },
       kRunLimit))
       << run.err();
-  std::smatch pids;
+  std::smatch found;
   const std::regex first_line("supervisor pid (\\d+), prefill pid (\\d+), decode pid (\\d+)");
-  ASSERT_TRUE(std::regex_search(run.out(), pids, first_line)) << run.out();
-  const pid_t supervisor = std::stoi(pids[1]);
-  const pid_t prefill = std::stoi(pids[2]);
-  const pid_t decode = std::stoi(pids[3]);
+  ASSERT_TRUE(std::regex_search(run.out(), found, first_line)) << run.out();
+  pids = {std::stoi(found[1]), std::stoi(found[2]), std::stoi(found[3])};
+}
+
+class DemoKilled : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(DemoKilled, TheRestEndsWithOneClearLineAndNoProcessIsLeft) {
+  const std::string role = GetParam();
+  Subprocess run(demo({"--requests", "100000"}));
+  Pids pids;
+  ASSERT_NO_FATAL_FAILURE(expect_mid_run(run, pids));
+  const auto [supervisor, prefill, decode] = pids;
   const pid_t victim = role == "supervisor" ? supervisor : role == "prefill" ? prefill : decode;
   ASSERT_EQ(::kill(victim, SIGKILL), 0);
   const int code = run.wait(std::chrono::seconds(5));
@@ -239,6 +249,73 @@ TEST_P(DemoKilled, TheRestEndsWithOneClearLineAndNoProcessIsLeft) {
 INSTANTIATE_TEST_SUITE_P(EachProcess, DemoKilled,
                          ::testing::Values("prefill", "decode", "supervisor"),
                          [](const auto& role) { return std::string(role.param); });
+
+class DemoInterrupted : public ::testing::TestWithParam<int> {};
+
+TEST_P(DemoInterrupted, EndsItsWorkersSaysWhyAndLeavesNothing) {
+  const int signal = GetParam();
+  ::signal(signal, SIG_DFL);  // a test run in the background would hand on that it is ignored
+  const std::string path = json_path("interrupted");
+  Subprocess run(demo({"--requests", "100000", "--json", path}));
+  Pids pids;
+  ASSERT_NO_FATAL_FAILURE(expect_mid_run(run, pids));
+  // A terminal tells all of a job.
+  if (signal != SIGTERM) {
+    ::kill(pids.prefill, signal);
+    ::kill(pids.decode, signal);
+  }
+  ASSERT_EQ(::kill(pids.supervisor, signal), 0);
+  EXPECT_EQ(run.wait(std::chrono::seconds(5)), 128 + signal) << run.err();
+  EXPECT_TRUE(all_gone_within({pids.prefill, pids.decode}, std::chrono::seconds(1)));
+  const std::string line = std::string("kvferry demo: interrupted by SIG") + ::sigabbrev_np(signal);
+  EXPECT_THAT(run.err(), ::testing::EndsWith(line + "\n"));
+  EXPECT_EQ(run.err().find("kvferry demo:"), run.err().rfind("kvferry demo:")) << run.err();
+  EXPECT_FALSE(std::ifstream(path).is_open()) << "no report, no file";
+}
+
+INSTANTIATE_TEST_SUITE_P(EachSignal, DemoInterrupted, ::testing::Values(SIGINT, SIGTERM, SIGHUP),
+                         [](const auto& signal) {
+                           return std::string(::sigabbrev_np(signal.param));
+                         });
+
+TEST(DemoProcess, SaysThatAWorkerIsStoppedAndThatItGoesOn) {
+  for (const bool stops_decode : {true, false}) {
+    Subprocess run(demo({"--requests", "100000"}));
+    Pids pids;
+    ASSERT_NO_FATAL_FAILURE(expect_mid_run(run, pids));
+    const pid_t stopped = stops_decode ? pids.decode : pids.prefill;
+    ASSERT_EQ(::kill(stopped, SIGSTOP), 0);
+    const std::string advice = "is stopped: kill -CONT " + std::to_string(stopped);
+    const auto says = [&run](const std::string& text) {
+      return run.read_until(
+          [&text](const Subprocess& so_far) {
+            return so_far.err().find(text) != std::string::npos;
+          },
+          kRunLimit);
+    };
+    ASSERT_TRUE(says(advice)) << run.err();
+    EXPECT_THAT(run.err(), HasSubstr("no answer from "));
+    ASSERT_EQ(::kill(stopped, SIGCONT), 0);
+    EXPECT_TRUE(says(" goes on\n")) << run.err();
+    const auto goes_on_at = run.err().find(" goes on\n");
+    EXPECT_TRUE(run.read_until(
+        [goes_on_at](const Subprocess& so_far) {
+          return so_far.err().find("  request ", goes_on_at) != std::string::npos;
+        },
+        kRunLimit))
+        << run.err();
+  }
+}
+
+TEST(DemoProcess, AStoppedWorkerIsEndedByAnInterruptToo) {
+  Subprocess run(demo({"--requests", "100000"}));
+  Pids pids;
+  ASSERT_NO_FATAL_FAILURE(expect_mid_run(run, pids));
+  ASSERT_EQ(::kill(pids.decode, SIGSTOP), 0);
+  ASSERT_EQ(::kill(pids.supervisor, SIGTERM), 0);
+  EXPECT_EQ(run.wait(std::chrono::seconds(5)), 128 + SIGTERM) << run.err();
+  EXPECT_TRUE(all_gone_within({pids.prefill, pids.decode}, std::chrono::seconds(1)));
+}
 
 TEST(Command, SaysItsVersionAndHelps) {
   Subprocess version(kvferry({"--version"}));

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+#include "runtime/steady_clock.h"
+#include "tools/demo/report.h"
+
+namespace kvferry {
+
+/// What people see on stderr during a run: one line that is rewritten on a terminal; elsewhere a
+/// new one after the first request, every tenth of them, and when none came for a while.
+class Progress {
+ public:
+  explicit Progress(size_t total);
+  /// Takes the line away from a terminal after the last request; leaves where it ended early.
+  ~Progress();
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+
+  void show(const DemoReport& report);
+  /// A line of its own, which stays.
+  void say(const std::string& line);
+
+ private:
+  const size_t total_;
+  const bool is_terminal_;
+  const SteadyClock clock_;
+  bool is_line_open_ = false;
+  size_t done_ = 0;
+  TimePoint shown_at_{};
+};
+
+}  // namespace kvferry
