@@ -1,5 +1,6 @@
 # Shared by the scripts beside it; source it, do not run it.
 set -euo pipefail
+caller_dir=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 KVFERRY_JOBS=${KVFERRY_JOBS:-$(nproc)}
 
