@@ -19,9 +19,13 @@ install(FILES ${PROJECT_BINARY_DIR}/cmake/kvferryConfig.cmake
               ${PROJECT_BINARY_DIR}/cmake/kvferryConfigVersion.cmake
         DESTINATION ${package_dir} COMPONENT dev)
 
+# Relative to the file's own place, so that an installed tree can be moved or given --prefix late.
+set(pkgconfig_dir ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+file(RELATIVE_PATH prefix_from_pkgconfig /${pkgconfig_dir} /)
+string(REGEX REPLACE "/$" "" prefix_from_pkgconfig ${prefix_from_pkgconfig})
 configure_file(cmake/kvferry.pc.in ${PROJECT_BINARY_DIR}/cmake/kvferry.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/cmake/kvferry.pc
-        DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT dev)
+        DESTINATION ${pkgconfig_dir} COMPONENT dev)
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT runtime)
 
 if(PROJECT_IS_TOP_LEVEL)
