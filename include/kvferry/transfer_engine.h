@@ -74,7 +74,16 @@ struct TransferEngineOptions {
   /// A chunk that fails verification is fetched again, so often at most.
   int max_refetches = 3;
   Duration handshake_timeout = std::chrono::seconds(5);  ///< above 0, 24 hours at most
-  Logger* logger = nullptr;                              ///< borrowed; null: no log
+  /// A connected peer that says nothing for so long is lost, although its process may live. Above
+  /// 0.
+  Duration silence_limit = std::chrono::seconds(5);
+  /// A granted chunk that has not ended by then, or work without any progress for so long, ends the
+  /// connection to its peer: the link is closed, which makes its memory quiet. Above 0.
+  Duration transfer_timeout = std::chrono::seconds(30);
+  /// Source chunks that a lost peer could still read, at most; while there are so many, this engine
+  /// offers nothing. 0: half of staging_chunks.
+  size_t max_quarantined_chunks = 0;
+  Logger* logger = nullptr;  ///< borrowed; null: no log
   StagedFragmentHook staged_fragment_hook = nullptr;
 };
 

@@ -253,6 +253,21 @@ Status get(WireReader& in, RefusalMessage& m) {
   return {};
 }
 
+void put(WireWriter&, const PingMessage&) {}
+Status get(WireReader&, PingMessage&) { return {}; }
+
+void put(WireWriter& out, const QuietMessage& m) {
+  out.u32(static_cast<uint32_t>(m.sessions.size()));
+  for (const Nonce& session : m.sessions) out.bytes(session);
+}
+
+Status get(WireReader& in, QuietMessage& m) {
+  const uint32_t count = in.read_u32();
+  if (count > kMaxQuietSessions) return out_of_range("number of sessions", count);
+  for (uint32_t i = 0; i < count && in.is_ok(); ++i) get_array(in, m.sessions.emplace_back());
+  return {};
+}
+
 template <size_t Index = 0>
 Result<ControlMessage> decode_alternative(uint8_t type, WireReader& in) {
   if constexpr (Index < std::variant_size_v<ControlMessage>) {

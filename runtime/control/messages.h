@@ -21,6 +21,7 @@ inline constexpr uint32_t kProtocolVersion = 1;
 inline constexpr size_t kMaxMessageBytes = 4U << 20;
 inline constexpr uint32_t kMaxNameBytes = 256;  ///< of each string of a hello
 inline constexpr size_t kMaxFetchItems = 16384;
+inline constexpr size_t kMaxQuietSessions = 64;
 inline constexpr int64_t kMaxTokenEnd = int64_t{1} << 40;
 
 /// First message of both sides, which know nothing of one another yet.
@@ -108,6 +109,15 @@ struct AckMessage {
 /// The last message of an orderly end: the sender's data link is closed and reads nothing more.
 struct GoodbyeMessage {};
 
+/// "I am here." Sent when nothing else was for a while.
+struct PingMessage {};
+
+/// Ended sessions with the receiver of this, by the nonces of their connectors: the sender's data
+/// links of them are gone, so that it reads and writes nothing of theirs any more.
+struct QuietMessage {
+  std::vector<Nonce> sessions;
+};
+
 /// The handshake ends here, and why.
 struct RefusalMessage {
   StatusCode code = StatusCode::kInternal;
@@ -117,7 +127,7 @@ struct RefusalMessage {
 using ControlMessage =
     std::variant<GreetingMessage, HelloMessage, PathMessage, LinkMessage, ReadyMessage,
                  FetchMessage, UnservedMessage, OfferMessage, GrantMessage, AbandonMessage,
-                 AckMessage, GoodbyeMessage, RefusalMessage>;
+                 AckMessage, GoodbyeMessage, RefusalMessage, PingMessage, QuietMessage>;
 
 /// What a hello's proof is over: its other fields as they travel.
 std::vector<std::byte> hello_statement(const HelloMessage& hello);

@@ -40,6 +40,7 @@ MemoryPool::MemoryPool(HostBuffer buffer, const MemoryPoolOptions& options)
         std::make_unique<MemoryObj>(*this, buffer_.bytes().subspan(i * slot_bytes_, slot_bytes_)));
   }
   MutexLock lock(mutex_);
+  turns_.assign(options.num_slots, 0);
   for (size_t i = options.num_slots; i > 0; --i) free_.push_back(objects_[i - 1].get());
 }
 
@@ -57,6 +58,7 @@ MemoryObjPtr MemoryPool::take_slot(size_t size_bytes) {
   if (free_.empty()) return MemoryObjPtr();
   MemoryObj* obj = free_.back();
   free_.pop_back();
+  ++turns_[index_of(obj->capacity().data())];
   peak_used_ = std::max(peak_used_, objects_.size() - free_.size());
   obj->resize(size_bytes);
   obj->layout = ChunkLayout();
@@ -101,10 +103,18 @@ void MemoryPool::set_release_listener(std::function<void()> listener) {
 void MemoryPool::release(MemoryObj& obj) noexcept {
   {
     MutexLock lock(mutex_);
+    ++turns_[index_of(obj.capacity().data())];
     free_.push_back(&obj);  // capacity was reserved by the constructor's pushes
     slot_released_.notify_one();
   }
   if (release_listener_) release_listener_();
+}
+
+uint64_t MemoryPool::use_at(const std::byte* address) const {
+  if (address < buffer_.data() || address >= buffer_.data() + bytes()) return 0;
+  MutexLock lock(mutex_);
+  const uint64_t turn = turns_[index_of(address)];
+  return turn % 2 == 1 ? turn : 0;
 }
 
 MemoryPoolUsage MemoryPool::usage() const {

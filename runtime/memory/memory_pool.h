@@ -51,6 +51,9 @@ class MemoryPool final : public MemoryOwner {
   void set_release_listener(std::function<void()> listener);
 
   MemoryPoolUsage usage() const;
+  /// Names the use that the slot at `address` is in: another number after each reuse, 0 while it is
+  /// free or if the address is not the pool's. Whoever kept the number can tell that it was reused.
+  uint64_t use_at(const std::byte* address) const;
   size_t bytes() const { return slot_bytes_ * objects_.size(); }
   /// Bytes of it that lie in huge pages right now; slow.
   size_t huge_page_bytes() const { return buffer_.huge_page_bytes(); }
@@ -59,6 +62,9 @@ class MemoryPool final : public MemoryOwner {
   MemoryPool(HostBuffer buffer, const MemoryPoolOptions& options);
 
   void release(MemoryObj& obj) noexcept override;
+  size_t index_of(const std::byte* address) const {
+    return static_cast<size_t>(address - buffer_.data()) / slot_bytes_;
+  }
   MemoryObjPtr take_slot(size_t size_bytes) KVFERRY_REQUIRES(mutex_);
   Status check_size(size_t size_bytes) const;
 
@@ -70,6 +76,7 @@ class MemoryPool final : public MemoryOwner {
   mutable Mutex mutex_;
   CondVar slot_released_;
   std::vector<MemoryObj*> free_ KVFERRY_GUARDED_BY(mutex_);
+  std::vector<uint64_t> turns_ KVFERRY_GUARDED_BY(mutex_);  // of each slot; odd while it is in use
   size_t peak_used_ KVFERRY_GUARDED_BY(mutex_) = 0;
   uint64_t refused_ KVFERRY_GUARDED_BY(mutex_) = 0;
 };

@@ -76,6 +76,7 @@ void ChunkReceiver::request(const std::vector<Wanted>& wanted) {
   FetchMessage message;
   message.fetch_id = next_fetch_id_++;
   for (const Wanted& each : wanted) message.items.push_back(each.item().want.ref);
+  if (granted_.empty() && requested_.empty()) last_progress_ = context_.control.clock().now();
   requested_[message.fetch_id] = {{wanted.begin(), wanted.end()}, wanted.size()};
   outputs_.send_message(message);
 }
@@ -96,7 +97,23 @@ ChunkReceiver::Wanted ChunkReceiver::take_requested(uint64_t fetch_id, uint32_t 
   return wanted;
 }
 
+// A refusal frees the source: of a transfer that was taken up it would be a lie.
+bool ChunkReceiver::is_taken_up(const OfferMessage& offer) const {
+  const auto is_same = [&](const OfferMessage& other) {
+    return other.transfer_id == offer.transfer_id && other.fetch_id == offer.fetch_id &&
+           other.item == offer.item;
+  };
+  const auto granted = granted_.find(offer.transfer_id);
+  return (granted != granted_.end() && is_same(granted->second.offer)) ||
+         std::ranges::any_of(waiting_offers_, is_same);
+}
+
 void ChunkReceiver::on_offer(const OfferMessage& offer) {
+  if (is_taken_up(offer)) {
+    context_.log(LogLevel::kWarn, "offer_ignored peer=" + peer_ + " transfer=" +
+                                      std::to_string(offer.transfer_id) + " cause=duplicate");
+    return;
+  }
   Wanted* const wanted = find_requested(offer.fetch_id, offer.item);
   if (wanted == nullptr || wanted->is_offered) {
     const Status status(StatusCode::kFailedPrecondition, "not asked for (any more)");
@@ -156,7 +173,8 @@ bool ChunkReceiver::grant(const OfferMessage& offer) {
   (*landing)->resize(static_cast<size_t>(plan->layout.size_bytes));
   const LeaseId lease = context_.leases.grant(*landing, peer_);
   context_.leases.begin_use(lease).ignore("granted on the line above");
-  granted_.emplace(offer.transfer_id, Granted{wanted, lease, offer.source});
+  last_progress_ = context_.control.clock().now();
+  granted_.emplace(offer.transfer_id, Granted{wanted, lease, offer, last_progress_});
   auto chunk =
       std::make_shared<IncomingChunk>(IncomingChunk{.transfer_id = offer.transfer_id,
                                                     .plan = std::move(plan).value(),
@@ -180,6 +198,13 @@ void ChunkReceiver::on_abandon(const AbandonMessage& abandon) {
                          Status(abandon.code, "peer '" + peer_ + "': " + abandon.reason));
 }
 
+bool ChunkReceiver::is_stuck(TimePoint limit) const {
+  if (granted_.empty() && requested_.empty()) return false;
+  return last_progress_ < limit || std::ranges::any_of(granted_, [&](const auto& each) {
+           return each.second.granted_at < limit;
+         });
+}
+
 void ChunkReceiver::on_received(uint64_t transfer_id, const Status& status) {
   const auto found = granted_.find(transfer_id);
   if (found == granted_.end()) return;
@@ -188,7 +213,7 @@ void ChunkReceiver::on_received(uint64_t transfer_id, const Status& status) {
   context_.leases.fence(granted.landing).ignore("held since the grant");
   const ChunkOutcome outcome = status.is_ok() ? ChunkOutcome::kVerified : ChunkOutcome::kFailed;
   outputs_.send_message(
-      AckMessage{transfer_id, granted.source, outcome, std::string(status.message())});
+      AckMessage{transfer_id, granted.offer.source, outcome, std::string(status.message())});
   if (status.is_ok()) {
     const PagedChunk& pages = granted.wanted.item().want.destination;
     ++context_.stats.chunks_received;
@@ -224,6 +249,7 @@ void ChunkReceiver::refetch_or_finish(const Wanted& wanted, const Status& status
 }
 
 void ChunkReceiver::finish(const Wanted& wanted, const Status& status) {
+  last_progress_ = context_.control.clock().now();
   const std::shared_ptr<Fetch> fetch = wanted.fetch;
   const FetchOptions& options = fetch->options;
   if (options.on_chunk) options.on_chunk(wanted.index, status);

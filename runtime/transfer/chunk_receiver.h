@@ -38,6 +38,9 @@ class ChunkReceiver {
   /// Grants what fits into the landing pool. Call when a slot was released.
   void pump();
 
+  /// Something was granted, or is wanted without any progress, since `limit` or longer.
+  bool is_stuck(TimePoint limit) const;
+
   /// Ends everything with `status`, after the data path is quiet.
   void end(const Status& status);
 
@@ -68,10 +71,12 @@ class ChunkReceiver {
   struct Granted {
     Wanted wanted;
     LeaseId landing;
-    LeaseId source;
+    OfferMessage offer;
+    TimePoint granted_at{};
   };
 
   void request(const std::vector<Wanted>& wanted);
+  bool is_taken_up(const OfferMessage& offer) const;
   /// False when the landing pool has nothing left.
   bool grant(const OfferMessage& offer);
   Result<ChunkPlan> check_offer(const OfferMessage& offer, const Wanted& wanted) const;
@@ -88,6 +93,7 @@ class ChunkReceiver {
   std::unordered_map<uint64_t, Request> requested_;  // by fetch id
   std::deque<OfferMessage> waiting_offers_;
   std::unordered_map<uint64_t, Granted> granted_;
+  TimePoint last_progress_{};
   bool ended_ = false;
   Status end_status_;
 };

@@ -32,6 +32,13 @@ bool ChunkSender::offer(const Planned& planned) {
     refuse(planned, Status(StatusCode::kNotFound, "this engine serves no chunks"));
     return true;
   }
+  if (context_.leases.quarantined() >= context_.options.max_quarantined_chunks) {
+    refuse(planned, Status(StatusCode::kResourceExhausted,
+                           std::to_string(context_.leases.quarantined()) +
+                               " chunks of memory are in quarantine, as many as may be: peers were "
+                               "lost that could still read them"));
+    return true;
+  }
   auto staging = context_.staging.allocate(1);
   if (!staging) return false;
   auto pages = context_.provider->open_chunk(planned.ref);
@@ -79,6 +86,7 @@ Status ChunkSender::post(const Planned& planned, const PagedChunk& pages, Memory
   posted.provider = context_.provider;
   posted.chunk = std::make_shared<OutgoingChunk>(
       OutgoingChunk{.transfer_id = id, .plan = std::move(plan), .staging = std::move(staging)});
+  if (posted_.empty()) last_progress_ = context_.control.clock().now();
   posted_.emplace(id, std::move(posted));
   outputs_.send_message(message);
   return {};
@@ -100,8 +108,16 @@ void ChunkSender::on_grant(const GrantMessage& grant) {
   Posted& posted = found->second;
   context_.leases.begin_use(posted.source).ignore("granted by this object a moment ago");
   posted.state = TransferState::kDraining;
+  posted.granted_at = last_progress_ = context_.control.clock().now();
   posted.chunk->landing = grant.landing;
   outputs_.send_chunk(posted.chunk);
+}
+
+bool ChunkSender::is_stuck(TimePoint limit) const {
+  if (posted_.empty()) return false;
+  return last_progress_ < limit || std::ranges::any_of(posted_, [&](const auto& each) {
+           return each.second.state == TransferState::kDraining && each.second.granted_at < limit;
+         });
 }
 
 void ChunkSender::on_sent(uint64_t transfer_id, const Status& status) {
@@ -142,6 +158,7 @@ void ChunkSender::finish_if_quiet(uint64_t transfer_id, Posted& posted) {
   const ChunkRef ref = std::move(posted.planned.ref);
   ChunkProvider* const provider = posted.provider;
   context_.leases.fence(posted.source).ignore("held since the offer");
+  last_progress_ = context_.control.clock().now();
   posted_.erase(transfer_id);  // drops the staging memory; the pool's listener pumps
   provider->close_chunk(ref);
   pump();

@@ -38,6 +38,9 @@ class ChunkSender {
   /// Offers what fits into the staging pool. Call when a slot was released.
   void pump();
 
+  /// Something was granted, or is under way without any progress, since `limit` or longer.
+  bool is_stuck(TimePoint limit) const;
+
   /// Ends everything after the data path is quiet. Sources that the peer was granted are fenced if
   /// `peer_cannot_read`, else quarantined; returns the quarantined.
   std::vector<LeaseId> end(bool peer_cannot_read);
@@ -54,6 +57,7 @@ class ChunkSender {
     LeaseId source;
     ChunkProvider* provider = nullptr;  ///< whose pages are open
     std::shared_ptr<OutgoingChunk> chunk;
+    TimePoint granted_at{};
     bool sent = false;
     bool acknowledged = false;
     ChunkOutcome outcome = ChunkOutcome::kFailed;
@@ -70,6 +74,7 @@ class ChunkSender {
   Outputs outputs_;
   std::deque<Planned> planned_;
   std::unordered_map<uint64_t, Posted> posted_;
+  TimePoint last_progress_{};
   bool ended_ = false;
 };
 

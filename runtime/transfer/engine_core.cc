@@ -8,6 +8,8 @@ namespace {
 
 // Connections that have not said who they are yet, at most.
 constexpr size_t kMaxHandshakes = 64;
+// Ended sessions whose peers may yet ask whether we are quiet, at most.
+constexpr size_t kMaxRemembered = 1024;
 // Longer than anyone waits, and far from where a point in time overflows.
 constexpr Duration kMaxHandshakeTimeout = std::chrono::hours(24);
 
@@ -28,6 +30,10 @@ Status check_options(const TransferEngineOptions& options) {
   if (options.handshake_timeout > kMaxHandshakeTimeout) {
     return invalid("handshake_timeout is above 24 hours");
   }
+  if (options.silence_limit <= Duration::zero()) return invalid("silence_limit is not above 0");
+  if (options.transfer_timeout <= Duration::zero()) {
+    return invalid("transfer_timeout is not above 0");
+  }
   if (options.chunk_bytes == 0) return invalid("chunk_bytes is 0");
   if (options.staging_chunks == 0) return invalid("staging_chunks is 0");
   if (options.landing_chunks == 0) return invalid("landing_chunks is 0");
@@ -42,6 +48,9 @@ Status check_options(const TransferEngineOptions& options) {
 Result<std::unique_ptr<EngineCore>> EngineCore::create(TransferEngineOptions options,
                                                        const Environment& environment) {
   KVFERRY_RETURN_IF_ERROR(check_options(options));
+  if (options.max_quarantined_chunks == 0) {
+    options.max_quarantined_chunks = std::max<size_t>(1, options.staging_chunks / 2);
+  }
   std::unique_ptr<EngineCore> core(new EngineCore());
   KVFERRY_ASSIGN_OR_RETURN(
       core->staging_,
@@ -92,6 +101,8 @@ void EngineCore::add_peer(std::unique_ptr<Channel> channel, ControlRole role,
   sessions_.push_back(session);
   session->start({
       .admit = [this](const std::string& peer) { return admit(peer); },
+      .on_known = [this, raw] { raw->tell_quiet(quiet_with(raw->peer_name())); },
+      .on_quiet_peer = [this, raw](const Nonce& ended) { reclaim(raw->peer_name(), ended); },
       .on_handshake =
           [this, raw, on_handshake = std::move(on_handshake)](const Status& status) {
             if (!status.is_ok()) {
@@ -104,12 +115,36 @@ void EngineCore::add_peer(std::unique_ptr<Channel> channel, ControlRole role,
           },
       .on_ended =
           [this, raw](const Status& status) {
+            remember_quiet(*raw);
             if (on_peer_lost_ && !ending_ && raw->was_ready())
               on_peer_lost_(raw->peer_name(), status);
             if (ending_) remove(raw);
           },
       .on_reclaimed = [this, raw] { remove(raw); },
   });
+}
+
+void EngineCore::remember_quiet(const PeerSession& session) {
+  if (session.peer_name().empty()) return;
+  quiet_.push_back({session.peer_name(), session.id()});
+  if (quiet_.size() > kMaxRemembered) quiet_.pop_front();
+}
+
+std::vector<Nonce> EngineCore::quiet_with(const std::string& peer) const {
+  std::vector<Nonce> sessions;
+  for (auto each = quiet_.rbegin(); each != quiet_.rend(); ++each) {
+    if (each->peer == peer && sessions.size() < kMaxQuietSessions)
+      sessions.push_back(each->session);
+  }
+  return sessions;
+}
+
+void EngineCore::reclaim(const std::string& peer, const Nonce& ended) {
+  for (const auto& session : std::vector(sessions_)) {
+    if (session->is_over() && session->peer_name() == peer && session->id() == ended) {
+      session->reclaim();
+    }
+  }
 }
 
 void EngineCore::remove(const PeerSession* session) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
@@ -64,6 +65,9 @@ class EngineCore {
   Status admit(const std::string& peer) const;
   void pump();
   void remove(const PeerSession* session);
+  void remember_quiet(const PeerSession& session);
+  std::vector<Nonce> quiet_with(const std::string& peer) const;
+  void reclaim(const std::string& peer, const Nonce& ended);
   void tell_if_all_ended();
 
   std::unique_ptr<MemoryPool> staging_;
@@ -73,6 +77,11 @@ class EngineCore {
   std::unique_ptr<EngineContext> context_;
   std::vector<std::shared_ptr<PeerSession>> sessions_;
   std::function<void(const std::string&, const Status&)> on_peer_lost_;
+  struct Quiet {
+    std::string peer;
+    Nonce session{};
+  };
+  std::deque<Quiet> quiet_;  // ended sessions, whose links are gone
   bool ending_ = false;
   std::function<void()> on_all_ended_;
 };

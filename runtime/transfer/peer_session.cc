@@ -8,6 +8,9 @@
 namespace kvferry {
 namespace {
 
+// So many pings are missed before a peer counts as silent.
+constexpr int kTicksOfSilence = 4;
+
 Nonce fresh_nonce(ProcessView& processes) {
   WireWriter words;
   words.u64(processes.random_word());
@@ -81,6 +84,7 @@ void PeerSession::send(const ControlMessage& message) {
 
 void PeerSession::on_bytes(std::span<const std::byte> bytes) {
   const std::shared_ptr<PeerSession> self = shared_from_this();
+  heard_ = true;
   auto message = decode_message(bytes);
   const Status status = message ? dispatch(std::move(message).value()) : message.error();
   if (status.is_ok()) return;
@@ -143,6 +147,7 @@ Status PeerSession::on(HelloMessage& hello) {
   peer_hello_ = std::move(hello);
   peer_name_ = peer_hello_.name;
   if (role_ == ControlRole::kListener) say_hello();
+  events_.on_known();
   find_paths();
   state_ = State::kPath;
   send(own_path_);
@@ -287,7 +292,47 @@ void PeerSession::become_ready_if_both() {
   was_ready_ = true;
   context_.log(LogLevel::kInfo,
                "peer_connected peer=" + peer_name_ + " path=\"" + path_name_ + "\"");
+  tick();
   if (events_.on_handshake) std::exchange(events_.on_handshake, nullptr)(Status());
+}
+
+// ---- life
+
+// Counts ticks, not time: one who was stopped himself finds what came meanwhile before he judges.
+void PeerSession::tick() {
+  if (state_ != State::kReady) return;
+  silent_ticks_ = std::exchange(heard_, false) ? 0 : silent_ticks_ + 1;
+  if (silent_ticks_ > kTicksOfSilence) {
+    return end(
+        Status(StatusCode::kUnavailable, "the peer is silent; is it stopped, or the network cut?"),
+        false);
+  }
+  const Status stuck = why_stuck();
+  if (!stuck.is_ok()) return end(stuck, false);
+  send(PingMessage{});
+  Executor& control = context_.control;
+  control.post_at(control.clock().now() + context_.options.silence_limit / kTicksOfSilence,
+                  [weak = weak_from_this()] {
+                    if (const std::shared_ptr<PeerSession> self = weak.lock()) self->tick();
+                  });
+}
+
+Status PeerSession::why_stuck() const {
+  const TimePoint limit = context_.control.clock().now() - context_.options.transfer_timeout;
+  if (!sender_->is_stuck(limit) && !receiver_->is_stuck(limit)) return {};
+  return {StatusCode::kDeadlineExceeded, "a transfer with the peer makes no progress"};
+}
+
+Status PeerSession::on(PingMessage&) { return in_order(state_ >= State::kLink); }
+
+void PeerSession::tell_quiet(std::vector<Nonce> sessions) {
+  if (!sessions.empty()) send(QuietMessage{std::move(sessions)});
+}
+
+Status PeerSession::on(QuietMessage& quiet) {
+  KVFERRY_RETURN_IF_ERROR(in_order(state_ > State::kHello));
+  for (const Nonce& ended : quiet.sessions) events_.on_quiet_peer(ended);
+  return {};
 }
 
 // ---- transfers
@@ -398,30 +443,33 @@ void PeerSession::on_quiet() {
   if (path_) context_.data.post([path = std::exchange(path_, nullptr)] {});
   const bool peer_cannot_read =
       fences_sources_ || peer_said_goodbye_ || (process_ && process_->is_gone());
-  std::vector<LeaseId> quarantined;
   if (receiver_) receiver_->end(end_status_.with_context("peer '" + peer_name_ + "'"));
-  if (sender_) quarantined = sender_->end(peer_cannot_read);
+  if (sender_) quarantined_ = sender_->end(peer_cannot_read);
+  const std::shared_ptr<PeerSession> keep = shared_from_this();
   if (events_.on_ended) std::exchange(events_.on_ended, nullptr)(end_status_);
-  reclaim_when_gone(std::move(quarantined));
+  reclaim_when_gone();
 }
 
-void PeerSession::reclaim_when_gone(std::vector<LeaseId> quarantined) {
-  if (quarantined.empty() || !process_) {
-    if (quarantined.empty() && events_.on_reclaimed) events_.on_reclaimed();
-    return;
-  }
-  const Status watched = process_->when_gone([weak = weak_from_this(), leases = quarantined] {
-    const std::shared_ptr<PeerSession> self = weak.lock();
-    if (!self) return;
-    for (const LeaseId& lease : leases) {
-      self->context_.leases.fence(lease).ignore("quarantined by this session");
-    }
-    if (self->events_.on_reclaimed) self->events_.on_reclaimed();
+void PeerSession::reclaim_when_gone() {
+  if (quarantined_.empty()) return reclaim();
+  context_.log(LogLevel::kWarn, "quarantined peer=" + peer_name_ +
+                                    " chunks=" + std::to_string(quarantined_.size()) +
+                                    " until=\"it reconnects, or its process is gone\"");
+  if (!process_) return;
+  const Status watched = process_->when_gone([weak = weak_from_this()] {
+    if (const std::shared_ptr<PeerSession> self = weak.lock()) self->reclaim();
   });
   if (!watched.is_ok()) {
     context_.log(LogLevel::kWarn,
-                 "quarantine_kept peer=" + peer_name_ + " cause=\"" + watched.to_string() + "\"");
+                 "process_unwatched peer=" + peer_name_ + " cause=\"" + watched.to_string() + "\"");
   }
+}
+
+void PeerSession::reclaim() {
+  for (const LeaseId& lease : std::exchange(quarantined_, {})) {
+    context_.leases.fence(lease).ignore("quarantined by this session");
+  }
+  if (events_.on_reclaimed) std::exchange(events_.on_reclaimed, nullptr)();
 }
 
 }  // namespace kvferry

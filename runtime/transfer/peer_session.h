@@ -29,6 +29,10 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
   struct Events {
     /// Asked when the peer has said its name; an error refuses it.
     std::function<Status(const std::string& peer)> admit;
+    /// Once, when the peer has proven who it is.
+    std::function<void()> on_known;
+    /// The peer's end of a former session is quiet.
+    std::function<void(const Nonce& ended)> on_quiet_peer;
     /// Once: the handshake succeeded (OK) or not.
     std::function<void(const Status&)> on_handshake;
     /// Once, after every transfer with the peer has ended.
@@ -48,6 +52,13 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
   /// Ends in order: transfers are cancelled, the link closed, the peer told goodbye.
   void close(const Status& status);
 
+  /// Tells the peer of ended sessions with it. When it is known.
+  void tell_quiet(std::vector<Nonce> sessions);
+  /// Nobody can read what this ended session has in quarantine (any more).
+  void reclaim();
+
+  /// Equal on both sides; unlike that of any other session.
+  const Nonce& id() const { return role_ == ControlRole::kConnector ? own_nonce_ : peer_nonce_; }
   const std::string& peer_name() const { return peer_name_; }
   bool is_ready() const { return state_ == State::kReady; }
   bool is_shaking_hands() const { return state_ < State::kReady; }
@@ -77,6 +88,8 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
   Status on(AckMessage& ack);
   Status on(GoodbyeMessage&);
   Status on(RefusalMessage& refusal);
+  Status on(PingMessage&);
+  Status on(QuietMessage& quiet);
 
   Proof proof_of(const HelloMessage& hello, ControlRole speaker) const;
   void say_hello();
@@ -91,10 +104,13 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
   DataPath::Events data_events();
   void make_directions();
 
+  void tick();
+  Status why_stuck() const;
+
   void end(const Status& status, bool say_goodbye);
   void close_path();
   void on_quiet();
-  void reclaim_when_gone(std::vector<LeaseId> quarantined);
+  void reclaim_when_gone();
 
   EngineContext& context_;
   Events events_;
@@ -119,8 +135,12 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
   bool peer_said_goodbye_ = false;
   bool fences_sources_ = false;
   bool link_is_opening_ = false;
+  bool heard_ = false;  // anything, since the last tick
+  int silent_ticks_ = 0;
   Status end_status_;
   bool says_goodbye_ = false;
+
+  std::vector<LeaseId> quarantined_;
 
   std::shared_ptr<DataPath> path_;
   std::optional<ChunkSender> sender_;

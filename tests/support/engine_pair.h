@@ -44,6 +44,9 @@ class EnginePair {
     int64_t fragment_bytes = 128 * 1024;
     int max_refetches = 3;
     StagedFragmentHook hook = nullptr;
+    Duration silence_limit = std::chrono::seconds(60);
+    Duration transfer_timeout = std::chrono::seconds(60);
+    size_t max_quarantined_chunks = 0;
   };
 
   explicit EnginePair(const Options& options) {
@@ -73,6 +76,9 @@ class EnginePair {
     engine.transport = transport_;
     engine.handshake_timeout = options.handshake_timeout;
     engine.staged_fragment_hook = options.hook;
+    engine.silence_limit = options.silence_limit;
+    engine.transfer_timeout = options.transfer_timeout;
+    engine.max_quarantined_chunks = options.max_quarantined_chunks;
     return TransferEngine::create(std::move(engine)).value();
   }
 

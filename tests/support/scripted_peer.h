@@ -50,6 +50,8 @@ class ScriptedPeer {
   /// What it will say; the proof is added when it says it.
   HelloMessage& hello() { return hello_; }
   std::string& token() { return token_; }
+  /// Names the session with the engine.
+  const Nonce& session() const { return nonce_; }
   RawClient& client() { return client_; }
 
   /// False when the engine ended the connection meanwhile.
@@ -96,6 +98,11 @@ class ScriptedPeer {
   int num_offered() const { return num_offered_; }
 
  private:
+  static Nonce fresh_nonce() {
+    Nonce nonce{};
+    for (std::byte& byte : nonce) byte = static_cast<std::byte>(random_u64());
+    return nonce;
+  }
   void open_link() {
     executor_ = ThreadExecutor::create("scripted", clock_).value();
     run_on(*executor_, [this] {
@@ -110,7 +117,7 @@ class ScriptedPeer {
   const SteadyClock clock_;
   const std::shared_ptr<Transport> transport_;
   RawClient client_;
-  const Nonce nonce_{std::byte{1}};
+  const Nonce nonce_ = fresh_nonce();
   Nonce their_nonce_{};
   std::string token_ = "secret";
   HelloMessage hello_;

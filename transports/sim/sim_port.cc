@@ -75,7 +75,10 @@ void SimPort::offer(std::span<const std::byte> header, std::span<const std::byte
     return tell_sender(offer, {StatusCode::kUnavailable, "the simulated wire failed"});
   }
   deliver(offer);
-  if (network_.strikes(faults.duplicate_offer)) deliver(offer);
+  if (!network_.strikes(faults.duplicate_offer)) return;
+  const auto duplicate = std::make_shared<Offer>(*offer);
+  duplicate->from.reset();  // what becomes of it is not what became of the offer
+  deliver(duplicate);
 }
 
 void SimPort::deliver(const OfferPtr& offer) {
@@ -162,7 +165,7 @@ void SimPort::copy_some(uint64_t receive_id) {
 Status SimPort::copy_part(Receiving& receiving) {
   const Offer& offer = *receiving.offer;
   if (!offer.process->is_alive()) return {StatusCode::kUnavailable, "the peer's process is gone"};
-  if (offer.is_withdrawn) return {StatusCode::kUnavailable, "the peer withdrew its offer"};
+  if (*offer.is_withdrawn) return {StatusCode::kUnavailable, "the peer withdrew its offer"};
   const size_t size = receiving.destination.size();
   const size_t begin = receiving.done_bytes;
   const size_t bytes = std::min(size - begin, size / kParts + 1);
@@ -197,7 +200,7 @@ void SimPort::close(std::function<void()> on_quiet) {
     network_.remove(address_);
     const Status closed(StatusCode::kCancelled, "the link was closed");
     for (auto& [id, sending] : std::exchange(sending_, {})) {
-      if (fences_sources_) sending.offer->is_withdrawn = true;
+      if (fences_sources_) *sending.offer->is_withdrawn = true;
       complete_later(std::move(sending.on_sent), closed);
     }
     for (auto& [id, receiving] : std::exchange(receiving_, {})) {
@@ -214,7 +217,7 @@ void SimPort::close(std::function<void()> on_quiet) {
 void SimPort::detach() {
   network_.remove(address_);
   if (fences_sources_) {
-    for (auto& [id, sending] : sending_) sending.offer->is_withdrawn = true;
+    for (auto& [id, sending] : sending_) *sending.offer->is_withdrawn = true;
   }
   for (auto& [id, receiving] : receiving_) {
     tell_sender(receiving.offer, {StatusCode::kUnavailable, "the peer's link is gone"});

@@ -45,7 +45,7 @@ class SimPort : public std::enable_shared_from_this<SimPort> {
     uint64_t stamp = 0;  ///< of the source, when it was offered
     std::weak_ptr<SimPort> from;
     const SimProcess* process = nullptr;
-    bool is_withdrawn = false;
+    std::shared_ptr<bool> is_withdrawn = std::make_shared<bool>(false);
   };
   using OfferPtr = std::shared_ptr<Offer>;
   struct Sending {

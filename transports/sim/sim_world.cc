@@ -45,6 +45,17 @@ SimExecutor& SimProcess::add_executor() {
   return *executors_.back();
 }
 
+void SimProcess::forget_tasks() {
+  std::exchange(heard_, {});
+  for (const auto& executor : executors_) {
+    // What tasks own may post again while it goes.
+    while (!executor->posted_.empty() || !executor->timers_.empty()) {
+      std::exchange(executor->posted_, {});
+      std::exchange(executor->timers_, {});
+    }
+  }
+}
+
 void SimProcess::kill() {
   if (std::exchange(is_dead_, true)) return;
   for (auto& heard : std::exchange(heard_, {})) {
@@ -62,26 +73,23 @@ void SimProcess::when_dead(std::function<void()> heard) {
 
 SimWorld::SimWorld(uint64_t seed) : random_(seed) {}
 
-SimWorld::~SimWorld() {
-  // Dropped tasks may own what posts again while it goes.
-  for (bool any = true; any;) {
-    any = !events_.empty();
-    std::exchange(events_, {});
-    for (const auto& process : processes_) {
-      process->heard_.clear();
-      for (const auto& executor : process->executors_) {
-        any = any || !executor->posted_.empty() || !executor->timers_.empty();
-        std::exchange(executor->posted_, {});
-        std::exchange(executor->timers_, {});
-      }
-    }
-  }
+SimWorld::~SimWorld() { forget_events(); }
+
+void SimWorld::forget_events() {
+  while (!events_.empty()) std::exchange(events_, {});  // what they own may add new ones
+  for (const auto& process : processes_) process->forget_tasks();
 }
 
 SimProcess& SimWorld::add_process(std::string name) {
   const auto pid = static_cast<int32_t>(1000 + processes_.size());
   processes_.push_back(std::make_unique<SimProcess>(*this, std::move(name), pid));
   return *processes_.back();
+}
+
+SimProcess* SimWorld::find_process(int32_t pid) const {
+  const auto found =
+      std::ranges::find(processes_, pid, [](const auto& each) { return each->pid(); });
+  return found == processes_.end() ? nullptr : found->get();
 }
 
 void SimWorld::after(Duration delay, std::function<void()> event) {

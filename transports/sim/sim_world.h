@@ -55,6 +55,7 @@ class SimExecutor final : public Executor {
 
  private:
   friend class SimWorld;
+  friend class SimProcess;
   struct Timer {
     TimePoint when;
     uint64_t order;
@@ -82,6 +83,9 @@ class SimProcess {
   int32_t pid() const { return pid_; }
   bool is_alive() const { return !is_dead_; }
   bool is_running() const { return !is_dead_ && !is_stopped_; }
+
+  /// Drops what it would still have run. Its memory may go after that.
+  void forget_tasks();
 
   void stop() { is_stopped_ = true; }
   void resume() { is_stopped_ = false; }
@@ -114,6 +118,8 @@ class SimWorld {
   SimWorld& operator=(const SimWorld&) = delete;
 
   SimProcess& add_process(std::string name);
+  /// Null if there never was one.
+  SimProcess* find_process(int32_t pid) const;
 
   const Clock& clock() const { return clock_; }
   TimePoint now() const { return clock_.now_; }
@@ -126,6 +132,9 @@ class SimWorld {
   bool step();
   /// True once `done` holds; false when nothing is left to run or `limit` has passed before.
   bool run_until(const std::function<bool()>& done, TimePoint limit);
+
+  /// Drops everything that would still have run.
+  void forget_events();
 
   void count_fault() { ++faults_; }
   uint64_t faults() const { return faults_; }

@@ -9,7 +9,7 @@
 #include <string_view>
 
 #include "runtime/unique_fd.h"
-#include "workload/printable.h"
+#include "core/printable.h"
 #include "workload/traffic/trace.h"
 #include "workload/traffic/trace_line.h"
 

@@ -39,6 +39,8 @@ std::vector<ControlMessage> sample_messages() {
       AckMessage{1, {2, 3}, ChunkOutcome::kRefused, "no"},
       GoodbyeMessage{},
       RefusalMessage{StatusCode::kPermissionDenied, "no"},
+      PingMessage{},
+      QuietMessage{{{std::byte{1}}, {std::byte{2}}}},
   };
 }
 

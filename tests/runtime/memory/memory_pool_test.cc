@@ -188,5 +188,22 @@ TEST(MemoryPool, ThreadsNeverShareASlot) {
   EXPECT_LE(pool->usage().peak_used_slots, 3U);
 }
 
+TEST(MemoryPool, NamesEachUseOfASlotByAnotherNumber) {
+  const auto pool = MemoryPool::create({.slot_bytes = 8192, .num_slots = 2}).value();
+  MemoryObjPtr first = pool->allocate(8192).value();
+  const std::byte* const last_byte = first->bytes().data() + 8191;
+  const uint64_t use = pool->use_at(last_byte);
+  EXPECT_NE(use, 0U);
+  EXPECT_EQ(pool->use_at(first->bytes().data()), use);
+  first.reset();
+  EXPECT_EQ(pool->use_at(last_byte), 0U) << "free";
+  first = pool->allocate(1).value();
+  ASSERT_EQ(first->bytes().data() + 8191, last_byte) << "the same slot again";
+  EXPECT_NE(pool->use_at(last_byte), 0U);
+  EXPECT_NE(pool->use_at(last_byte), use);
+  std::byte elsewhere{};
+  EXPECT_EQ(pool->use_at(&elsewhere), 0U);
+}
+
 }  // namespace
 }  // namespace kvferry

@@ -224,9 +224,10 @@ TEST_F(NarrowHostilePeerTest, OffersThatWaitForMemoryAreBoundedByWhatWasAskedFor
 /// Over a transport whose peers may read sources until they die.
 class UnfencedHostilePeerTest : public HostilePeerTest {
  protected:
-  UnfencedHostilePeerTest()
+  explicit UnfencedHostilePeerTest(size_t max_quarantined_chunks = 0)
       : HostilePeerTest({.transport_object = std::make_shared<UnfencedTransport>(
-                             make_transport("loopback").value())}) {}
+                             make_transport("loopback").value()),
+                         .max_quarantined_chunks = max_quarantined_chunks}) {}
 
   void leave_without_acknowledging() {
     const OfferMessage offer = fetch_one();
@@ -261,6 +262,92 @@ TEST_F(UnfencedHostilePeerTest, AGoodbyeFreesWhatItMightHaveRead) {
   EXPECT_TRUE(client().is_ended_by_peer());
   EXPECT_TRUE(eventually([&] { return pair.prefill->stats().leases_active == 0; }));
   EXPECT_EQ(pair.prefill->stats().quarantined_bytes, 0U);
+}
+
+TEST_F(UnfencedHostilePeerTest, QuarantineIsLeftWhenThePeerSaysThatItIsQuiet) {
+  const Nonce ended = peer->session();
+  leave_without_acknowledging();
+  ScriptedPeer again(pair.transport(), pair.port);
+  EXPECT_TRUE(again.shake_hands());
+  EXPECT_TRUE(again.client().send(QuietMessage{{Nonce{std::byte{7}}}})) << "of another session";
+  EXPECT_TRUE(again.client().send(QuietMessage{{ended}}));
+  EXPECT_TRUE(eventually([&] { return pair.prefill->stats().quarantined_bytes == 0; }));
+  again.client().close();
+}
+
+TEST_F(UnfencedHostilePeerTest, AnotherPeerCannotSayThatOneIsQuiet) {
+  const Nonce ended = peer->session();
+  leave_without_acknowledging();
+  ScriptedPeer other(pair.transport(), pair.port, "other");
+  EXPECT_TRUE(other.shake_hands());
+  EXPECT_TRUE(other.client().send(QuietMessage{{ended}}));
+  EXPECT_TRUE(other.client().send(FetchMessage{1, {pair.prefill_prompt(9, 16)[0]}}));
+  EXPECT_TRUE(other.client().receive_one<OfferMessage>()) << "it has heard all of it";
+  EXPECT_GT(pair.prefill->stats().quarantined_bytes, 0U);
+  other.client().close();
+}
+
+TEST_F(UnfencedHostilePeerTest, AnEngineTellsItsPeerWhichSessionsAreQuiet) {
+  const Nonce ended = peer->session();
+  client().close();
+  EXPECT_TRUE(eventually([&] { return pair.prefill->peers().empty(); }));
+  ScriptedPeer again(pair.transport(), pair.port);
+  EXPECT_TRUE(again.greet() && again.say_hello());
+  const auto quiet = again.client().receive_one<QuietMessage>();
+  ASSERT_TRUE(quiet.has_value());
+  EXPECT_EQ(quiet->sessions, std::vector<Nonce>{ended});
+}
+
+class FullQuarantineTest : public UnfencedHostilePeerTest {
+ protected:
+  FullQuarantineTest() : UnfencedHostilePeerTest(1) {}
+  void TearDown() override { pair.prefill.reset(); }  // it serves nobody any more
+};
+
+TEST_F(FullQuarantineTest, NothingIsOfferedAndTheReasonIsSaid) {
+  leave_without_acknowledging();
+  ASSERT_THAT(pair.connect(), IsOk());
+  auto opened = pair.decode_cache->open_prompt(pair.prefill_prompt(1000, 256)).value();
+  EXPECT_THAT(pair.fetch(opened)[0],
+              StatusIs(StatusCode::kResourceExhausted, HasSubstr("quarantine")));
+}
+
+class ImpatientEngineTest : public HostilePeerTest {
+ protected:
+  ImpatientEngineTest()
+      : HostilePeerTest({.silence_limit = std::chrono::milliseconds(200),
+                         .transfer_timeout = std::chrono::milliseconds(400)}) {}
+};
+
+TEST_F(ImpatientEngineTest, APeerThatFallsSilentIsLost) {
+  EXPECT_TRUE(client().is_ended_by_peer());
+  EXPECT_TRUE(eventually([&] { return pair.prefill->peers().empty(); }));
+}
+
+TEST_F(ImpatientEngineTest, APeerThatPingsIsKept) {
+  for (int ticks = 0; ticks < 20; ++ticks) {
+    ASSERT_TRUE(client().receive_one<PingMessage>());
+    ASSERT_TRUE(client().send(PingMessage{}));
+  }
+  EXPECT_EQ(pair.prefill->peers().size(), 1U);
+}
+
+TEST_F(ImpatientEngineTest, AGrantThatLeadsNowhereEndsTheConnection) {
+  ChunkRef chunk = pair.prefill_prompt(1, 256)[0];
+  ASSERT_TRUE(client().send(FetchMessage{1, {chunk}}));
+  const auto offer = client().receive_one<OfferMessage>();
+  ASSERT_TRUE(offer.has_value());
+  ASSERT_TRUE(client().send(GrantMessage{offer->transfer_id, offer->source, {1, 1}}));
+  while (client().receive_one<PingMessage>()) client().send(PingMessage{});
+  EXPECT_TRUE(client().is_ended_by_peer());
+  EXPECT_TRUE(eventually([&] { return pair.prefill->stats().leases_active == 0; }));
+}
+
+TEST_F(ImpatientEngineTest, AFetchThatIsNeverAnsweredEnds) {
+  let_engine_fetch(2);
+  while (client().receive_one<PingMessage>()) client().send(PingMessage{});
+  done.get_future().wait();
+  for (const auto& end : ends) EXPECT_THAT(*end, StatusIs(StatusCode::kDeadlineExceeded));
 }
 
 }  // namespace

@@ -1,3 +1,0 @@
-#pragma once
-
-#include "core/printable.h"  // IWYU pragma: export

@@ -1,0 +1,319 @@
+#include "workload/simulation/simulation.h"
+
+#include <algorithm>
+#include <functional>
+#include <map>
+#include <memory>
+#include <utility>
+
+#include "transports/sim/sim_network.h"
+#include "workload/simulation/memory_oracle.h"
+#include "workload/simulation/sim_node.h"
+#include "workload/simulation/sim_wire.h"
+
+namespace kvferry {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr Duration kWorkTime = milliseconds(1500);
+constexpr Duration kReconnectEvery = milliseconds(30);
+// After the network has healed everything ends in this time: silent peers are lost after 5 s,
+// handshakes end after 5 s, transfers that are stuck after 30 s.
+constexpr Duration kRestLimit = seconds(150);
+constexpr uint32_t kChunks = 12;
+
+/// One seed's run.
+class Simulation {
+ public:
+  explicit Simulation(const SimulationOptions& options)
+      : options_(options),
+        oracle_([this](const std::string& what) { violate(what); }),
+        world_(options.seed),
+        network_(world_, &oracle_) {
+    world_.set_logging(options.keep_log);
+  }
+  ~Simulation() {
+    world_.forget_events();
+    nodes_.clear();
+  }
+  Simulation(const Simulation&) = delete;
+  Simulation& operator=(const Simulation&) = delete;
+
+  SimulationResult run();
+
+ private:
+  /// A place in the cluster; its process may be killed and started again under the same name.
+  struct Place {
+    std::string name;
+    bool is_decode = false;
+    SimNode* node = nullptr;  // null while it is down
+    int incarnation = 0;
+    int connecting = 0;
+  };
+
+  SimRandom& random() { return world_.random(); }
+  void log(const std::string& line) {
+    world_.log([&] { return line; });
+  }
+  void draw_faults();
+  void start(Place& place);
+  void keep_connected(Place& decode, Place& prefill, int incarnation);
+  void connect(Place& decode, Place& prefill);
+  void plan_work();
+  void plan_chaos();
+  void strike();
+  Place& any_place() { return *places_[random().below(places_.size())]; }
+  void heal();
+  bool is_at_rest() const;
+  void check_rest();
+  void end_all();
+  void violate(const std::string& what) {
+    log("VIOLATION: " + what);
+    result_.violations.push_back(what);
+  }
+
+  const SimulationOptions options_;
+  MemoryOracle oracle_;
+  SimWorld world_;
+  SimNetwork network_;
+  WireFaults wire_faults_;
+  SimNodeSetup setup_{network_, oracle_, [this](const std::string& what) { violate(what); }};
+  std::vector<std::unique_ptr<Place>> places_;
+  std::vector<std::unique_ptr<SimNode>> nodes_;  // the dead ones, too: their memory stays
+  std::map<std::pair<std::string, std::string>, std::shared_ptr<SimWire>> wires_;
+  int work_left_ = 0;
+  bool is_healed_ = false;
+  bool is_ending_ = false;
+  size_t num_ended_ = 0;
+  SimulationResult result_;
+};
+
+// Each kind of fault is absent from some runs, rare in others, frequent in a few.
+void Simulation::draw_faults() {
+  const auto draw = [this](uint32_t rare, uint32_t frequent) -> uint32_t {
+    const uint64_t kind = random().below(6);
+    return kind < 2 ? 0 : kind < 5 ? rare : frequent;
+  };
+  SimFaults& link = network_.faults();
+  link.max_latency = std::chrono::microseconds(20 + random().below(400));
+  link.slow_latency = milliseconds(1 + random().below(60));
+  link.late = draw(50'000, 300'000);
+  link.reorder = draw(50'000, 300'000);
+  link.duplicate_offer = draw(50'000, 300'000);
+  link.fail_offer = draw(10'000, 60'000);
+  link.lose_offer = draw(3'000, 20'000);
+  link.lose_sent = draw(3'000, 20'000);
+  link.corrupt = draw(10'000, 80'000);
+  wire_faults_.late = draw(30'000, 200'000);
+  wire_faults_.duplicate = random().below(4) == 0 ? 20'000 : 0;
+  wire_faults_.overtake = random().below(6) == 0 ? 10'000 : 0;
+  setup_.can_pull = random().below(2) == 0;
+  setup_.pool_chunks = 1 + random().below(4);
+  setup_.flip_staged = draw(10'000, 80'000);
+  setup_.not_held = draw(20'000, 100'000);
+}
+
+void Simulation::start(Place& place) {
+  setup_.seed = random().next();
+  nodes_.push_back(std::make_unique<SimNode>(setup_, place.name));
+  place.node = nodes_.back().get();
+  ++place.incarnation;
+  log(place.name + " starts as pid " + std::to_string(place.node->process().pid()));
+  for (const auto& other : places_) {
+    if (other->node == nullptr || other->is_decode == place.is_decode) continue;
+    Place& decode = place.is_decode ? place : *other;
+    Place& prefill = place.is_decode ? *other : place;
+    keep_connected(decode, prefill, decode.incarnation);
+  }
+}
+
+// As an integrator does: whenever there is no connection, try again.
+void Simulation::keep_connected(Place& decode, Place& prefill, int incarnation) {
+  if (is_ending_ || decode.node == nullptr || decode.incarnation != incarnation) return;
+  decode.node->control().post([this, &decode, &prefill, incarnation] {
+    const auto peers = decode.node->core().peers();
+    const bool is_connected =
+        std::ranges::any_of(peers, [&](const PeerInfo& peer) { return peer.name == prefill.name; });
+    if (!is_connected && prefill.node != nullptr) connect(decode, prefill);
+    world_.after(
+        random().between(kReconnectEvery, 2 * kReconnectEvery),
+        [this, &decode, &prefill, incarnation] { keep_connected(decode, prefill, incarnation); });
+  });
+}
+
+void Simulation::connect(Place& decode, Place& prefill) {
+  auto& wire = wires_[{decode.name, prefill.name}];
+  if (wire && wire->is_open()) return;  // the handshake is under way
+  wire = SimWire::create(network_, wire_faults_, decode.node->control(), prefill.node->control());
+  decode.node->core().add_peer(wire->channel(SimWire::kConnector), ControlRole::kConnector,
+                               nullptr);
+  prefill.node->control().post([&node = *prefill.node, wire = wire] {
+    if (!node.core().takes_strangers()) return;
+    node.core().add_peer(wire->channel(SimWire::kListener), ControlRole::kListener, nullptr);
+  });
+}
+
+void Simulation::plan_work() {
+  work_left_ = static_cast<int>(40 + random().below(60));
+  for (int i = 0; i < work_left_; ++i) {
+    world_.after(random().between(milliseconds(10), kWorkTime), [this] {
+      --work_left_;
+      Place& place = any_place();
+      if (!place.is_decode || place.node == nullptr) return;
+      std::vector<std::string> sources;
+      for (const auto& other : places_) {
+        if (!other->is_decode) sources.push_back(other->name);
+      }
+      const std::string source = sources[random().below(sources.size())];
+      std::vector<uint32_t> chunks;
+      for (uint64_t n = 1 + random().below(6); n > 0; --n) {
+        chunks.push_back(static_cast<uint32_t>(random().below(kChunks)));
+      }
+      log(place.name + " fetches " + std::to_string(chunks.size()) + " chunks of " + source);
+      SimNode* const node = place.node;
+      node->control().post([node, source, chunks] { node->fetch(source, chunks); });
+    });
+  }
+}
+
+void Simulation::plan_chaos() {
+  for (uint64_t n = random().below(9); n > 0; --n) {
+    world_.after(random().between(milliseconds(1), kWorkTime), [this] { strike(); });
+  }
+}
+
+void Simulation::strike() {
+  Place& place = any_place();
+  if (place.node == nullptr || is_healed_) return;
+  world_.count_fault();
+  SimProcess& process = place.node->process();
+  switch (random().below(5)) {
+    case 0: {
+      log(place.name + " is killed");
+      process.kill();
+      place.node = nullptr;
+      world_.after(random().between(milliseconds(1), milliseconds(300)), [this, &place] {
+        if (place.node == nullptr) start(place);
+      });
+      return;
+    }
+    case 1:
+    case 2: {
+      log(place.name + " is stopped");
+      process.stop();
+      world_.after(random().between(milliseconds(1), seconds(12)), [this, &process] {
+        log(process.name() + " goes on");
+        process.resume();
+      });
+      return;
+    }
+    default: {
+      for (auto& [between, wire] : wires_) {
+        if ((between.first != place.name && between.second != place.name) || !wire->is_open())
+          continue;
+        const bool hangs = random().below(4) == 0;
+        log("the connection of " + between.first + " and " + between.second +
+            (hangs ? " hangs" : " is cut"));
+        hangs ? wire->hang() : wire->cut();
+        return;
+      }
+    }
+  }
+}
+
+void Simulation::heal() {
+  is_healed_ = true;
+  log("the network heals");
+  SimFaults healed;
+  network_.faults() = healed;
+  wire_faults_ = {};
+  for (const auto& place : places_) {
+    if (place->node != nullptr) place->node->process().resume();
+    if (place->node == nullptr) start(*place);
+  }
+}
+
+bool Simulation::is_at_rest() const {
+  return std::ranges::all_of(places_, [](const auto& place) {
+    const SimNode& node = *place->node;
+    const TransferStats stats = place->node->core().stats();
+    return node.counts().fetches_begun == node.counts().fetches_done && stats.leases_active == 0 &&
+           stats.quarantined_bytes == 0 && node.open_chunks() == 0;
+  });
+}
+
+void Simulation::check_rest() {
+  for (const auto& place : places_) {
+    const SimNode& node = *place->node;
+    const TransferStats stats = place->node->core().stats();
+    const int64_t open = node.counts().fetches_begun - node.counts().fetches_done;
+    if (open > 0) violate(place->name + ": " + std::to_string(open) + " fetches never end");
+    if (stats.leases_active > 0) {
+      violate(place->name + ": " + std::to_string(stats.leases_active) +
+              " leases are never fenced");
+    }
+    if (stats.quarantined_bytes > 0) violate(place->name + ": quarantine is never left");
+    if (node.open_chunks() > 0) violate(place->name + ": chunks are never closed");
+  }
+}
+
+void Simulation::end_all() {
+  is_ending_ = true;
+  for (const auto& place : places_) {
+    place->node->control().post(
+        [this, node = place->node] { node->core().end([this] { ++num_ended_; }); });
+  }
+  const auto all = [this] { return num_ended_ == places_.size(); };
+  if (!world_.run_until(all, world_.now() + kRestLimit)) {
+    return violate("an engine never ends");
+  }
+  const auto is_back = [this] {
+    return std::ranges::all_of(places_,
+                               [](const auto& place) { return place->node->is_memory_back(); });
+  };
+  if (!world_.run_until(is_back, world_.now() + seconds(1))) {
+    violate("memory is not back in its pool after the end");
+  }
+}
+
+SimulationResult Simulation::run() {
+  result_.seed = options_.seed;
+  draw_faults();
+  const auto add = [this](const std::string& name, bool is_decode) {
+    places_.push_back(std::make_unique<Place>(Place{name, is_decode}));
+  };
+  for (uint64_t n = 1 + random().below(2); n > 0; --n) add("prefill" + std::to_string(n), false);
+  for (uint64_t n = 1 + random().below(2); n > 0; --n) add("decode" + std::to_string(n), true);
+  for (const auto& place : places_) start(*place);
+  plan_work();
+  plan_chaos();
+  const TimePoint begin = world_.now();
+  world_.run_until([] { return false; }, begin + kWorkTime);
+  heal();
+  world_.run_until([this] { return work_left_ == 0 && is_at_rest(); }, world_.now() + kRestLimit);
+  check_rest();
+  if (result_.violations.empty()) end_all();
+
+  for (const auto& node : nodes_) {
+    const SimNodeCounts& counts = node->counts();
+    result_.fetches += counts.fetches_begun;
+    result_.chunks_verified += counts.chunks_verified;
+    result_.chunks_failed += counts.chunks_failed;
+  }
+  result_.faults = world_.faults();
+  world_.note(static_cast<uint64_t>(result_.chunks_verified));
+  result_.fingerprint = world_.fingerprint();
+  result_.simulated_seconds = std::chrono::duration<double>(world_.now() - begin).count();
+  result_.log = world_.event_log();
+  return std::move(result_);
+}
+
+}  // namespace
+
+SimulationResult run_simulation(const SimulationOptions& options) {
+  return Simulation(options).run();
+}
+
+}  // namespace kvferry
