@@ -9,6 +9,7 @@
 #include "tools/demo/demo_command.h"
 #include "tools/demo/worker_main.h"
 #include "tools/doctor/doctor.h"
+#include "tools/sim/sim_command.h"
 #include "tools/standard_streams.h"
 
 namespace {
@@ -49,6 +50,17 @@ void add_demo(CLI::App& app, kvferry::DemoFlags& flags) {
   demo->add_flag("--verbose", flags.verbose, "Log what the workers do");
 }
 
+CLI::App* add_sim(CLI::App& app, kvferry::SimFlags& flags) {
+  CLI::App* sim = app.add_subcommand(
+      "sim", "Attack the transfer protocol in a simulated cluster, seed by seed");
+  add_text(*sim, "--seeds", "N", flags.seeds, "So many seeds. Default: 500");
+  add_text(*sim, "--first-seed", "N", flags.first_seed, "The first of them. Default: 1");
+  add_text(*sim, "--jobs", "N", flags.jobs, "So many side by side. Default: one a core");
+  add_text(*sim, "--json", "FILE", flags.json, "Write the report to this file as well");
+  sim->add_flag("--log", flags.show_log, "Print the event log of the first seed");
+  return sim;
+}
+
 /// Says what is wrong with a command line; returns the exit code.
 int refuse(const CLI::App& app, const CLI::ParseError& error) {
   for (const CLI::App* command : app.get_subcommands()) {
@@ -61,7 +73,7 @@ int refuse(const CLI::App& app, const CLI::ParseError& error) {
   if (!words.empty()) {
     constexpr size_t kMaxEchoed = 64;
     what = "'" + kvferry::detail::printable(words.front(), kMaxEchoed) +
-           "' is not known here; the subcommands are demo and doctor";
+           "' is not known here; the subcommands are demo, doctor and sim";
   }
   std::fprintf(stderr, "kvferry: %s (see kvferry --help)\n", what.c_str());
   return 2;
@@ -84,6 +96,9 @@ int main(int argc, char** argv) {
       "doctor", "Say what this machine has for moving KV caches, what it lacks, and what to do");
   add_text(*doctor, "--json", "FILE", doctor_json, "Write the findings to this file as well");
 
+  kvferry::SimFlags sim_flags;
+  CLI::App* sim = add_sim(app, sim_flags);
+
   int channel_fd = -1;
   int supervisor_pid = 0;
   CLI::App* worker =
@@ -98,5 +113,6 @@ int main(int argc, char** argv) {
   }
   if (worker->parsed()) return kvferry::run_worker(channel_fd, supervisor_pid);
   if (doctor->parsed()) return kvferry::run_doctor(doctor_json);
+  if (sim->parsed()) return kvferry::run_sim(sim_flags);
   return kvferry::run_demo(flags);
 }

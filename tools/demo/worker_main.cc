@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <thread>
 
@@ -24,19 +25,28 @@ using Answer = Result<nlohmann::json>;
 using Command = std::function<Answer(const nlohmann::json&)>;
 using Commands = std::map<std::string, Command>;
 
-/// Ends this process at once when the supervisor is gone, whatever the worker is doing.
-void watch_supervisor(int supervisor_pid, const std::string& role) {
-  std::thread([supervisor_pid, role] {
-    const UniqueFd pidfd = open_pidfd(supervisor_pid);
-    pollfd poll_fd{pidfd.get(), POLLIN, 0};
-    while (pidfd.is_open() && ::poll(&poll_fd, 1, -1) < 0) {
-    }
+/// Who notices first, the channel's reader or the watch, says it; the process ends at once.
+[[noreturn]] void end_without_supervisor(int supervisor_pid, const std::string& role) {
+  static std::once_flag said;
+  std::call_once(said, [&] {
     // One line is enough for two workers.
     if (role == "decode") {
       std::fprintf(stderr, "kvferry demo: the supervisor (pid %d) is gone; workers stop\n",
                    supervisor_pid);
     }
     ::_exit(1);
+  });
+  std::abort();  // not reached
+}
+
+/// Ends this process when the supervisor is gone, whatever the worker is doing.
+void watch_supervisor(int supervisor_pid, const std::string& role) {
+  std::thread([supervisor_pid, role] {
+    const UniqueFd pidfd = open_pidfd(supervisor_pid);
+    pollfd poll_fd{pidfd.get(), POLLIN, 0};
+    while (pidfd.is_open() && ::poll(&poll_fd, 1, -1) < 0) {
+    }
+    end_without_supervisor(supervisor_pid, role);
   }).detach();
 }
 
@@ -85,21 +95,22 @@ Answer answer(const Commands& commands, const nlohmann::json& message) {
   return command->second(message);
 }
 
-/// Answers commands until the supervisor closes the channel.
-int serve(WorkerChannel& channel, const Commands& commands) {
+/// Answers commands until the supervisor says that it is over. False: it went without that.
+bool serve(WorkerChannel& channel, const Commands& commands) {
   for (;;) {
     auto message = channel.receive();
-    if (!message) return 0;
+    if (!message) return false;
+    if (message->at("do") == "end") return true;
     Answer result = answer(commands, *message);
     const nlohmann::json reply = result ? nlohmann::json{{"ok", std::move(result).value()}}
                                         : nlohmann::json{{"error", result.error().to_string()}};
-    if (!channel.send(reply).is_ok()) return 0;
+    if (!channel.send(reply).is_ok()) return false;
   }
 }
 
 template <typename Worker>
-Result<int> run_role(WorkerChannel& channel, const WorkerSetup& setup,
-                     Commands (*make_commands)(Worker&)) {
+Result<bool> run_role(WorkerChannel& channel, const WorkerSetup& setup,
+                      Commands (*make_commands)(Worker&)) {
   KVFERRY_ASSIGN_OR_RETURN(const std::unique_ptr<Worker> worker, Worker::create(setup));
   KVFERRY_ASSIGN_OR_RETURN(const std::unique_ptr<StageMeters> meters, StageMeters::create(setup));
   Commands commands = make_commands(*worker);
@@ -116,11 +127,12 @@ int run_worker(int channel_fd, int supervisor_pid) {
   if (!first) return 1;
   const auto setup = first->get<WorkerSetup>();
   watch_supervisor(supervisor_pid, setup.role);
-  const Result<int> code = setup.role == "prefill"
-                               ? run_role<PrefillWorker>(channel, setup, prefill_commands)
-                               : run_role<DecodeWorker>(channel, setup, decode_commands);
-  if (code) return *code;
-  channel.send({{"error", code.error().to_string()}}).ignore("this process ends anyway");
+  const Result<bool> in_order = setup.role == "prefill"
+                                    ? run_role<PrefillWorker>(channel, setup, prefill_commands)
+                                    : run_role<DecodeWorker>(channel, setup, decode_commands);
+  if (in_order && !*in_order) end_without_supervisor(supervisor_pid, setup.role);
+  if (in_order) return 0;
+  channel.send({{"error", in_order.error().to_string()}}).ignore("this process ends anyway");
   return 1;
 }
 

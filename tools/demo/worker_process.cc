@@ -63,6 +63,7 @@ Result<std::unique_ptr<WorkerProcess>> WorkerProcess::start(const std::string& r
 }
 
 WorkerProcess::~WorkerProcess() {
+  channel_.send({{"do", "end"}}).ignore("it may have ended already");
   channel_ = WorkerChannel(UniqueFd());  // end of file: a healthy worker ends
   if (reaped_ || reap_within(pid_, kEndTime, wait_status_)) return;
   kill();

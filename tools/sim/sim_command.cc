@@ -11,6 +11,7 @@
 
 #include "kvferry/mutex.h"
 #include "runtime/steady_clock.h"
+#include "tools/demo/flag_values.h"
 #include "tools/json_file.h"
 #include "workload/simulation/simulation.h"
 
@@ -75,6 +76,29 @@ class SimTotals {
   std::vector<uint64_t> mismatched_seeds_ KVFERRY_GUARDED_BY(mutex_);
 };
 
+struct SimOptions {
+  uint64_t seeds = 500;
+  uint64_t first_seed = 1;
+  uint64_t jobs = 0;  // 0: one a core
+};
+
+Result<SimOptions> parse(const SimFlags& flags) {
+  SimOptions options;
+  const auto read = [](const char* flag, const std::optional<std::string>& text, uint64_t least,
+                       uint64_t most, uint64_t& value) -> Status {
+    if (!text) return {};
+    const Result<uint64_t> number = parse_whole_number(*text, least, most);
+    if (!number) return number.error().with_context(flag);
+    value = *number;
+    return {};
+  };
+  KVFERRY_RETURN_IF_ERROR(read("--seeds", flags.seeds, 1, 1'000'000'000, options.seeds));
+  KVFERRY_RETURN_IF_ERROR(
+      read("--first-seed", flags.first_seed, 0, uint64_t{1} << 62, options.first_seed));
+  KVFERRY_RETURN_IF_ERROR(read("--jobs", flags.jobs, 1, 1024, options.jobs));
+  return options;
+}
+
 void run_seed(uint64_t seed, SimTotals& totals) {
   const bool is_replayed = seed % kReplayEvery == 0;
   const SimulationResult result = run_simulation({.seed = seed, .keep_log = is_replayed});
@@ -96,34 +120,34 @@ void show_seed(uint64_t seed, size_t max_lines) {
 
 }  // namespace
 
-int run_sim(const SimOptions& options) {
-  std::unique_ptr<JsonFile> json;
-  if (options.json_path) {
-    auto opened = JsonFile::open(*options.json_path);
-    if (!opened) {
-      std::fprintf(stderr, "kvferry sim: --json: %s\n", opened.error().to_string().c_str());
-      return 2;
-    }
-    json = std::move(*opened);
+int run_sim(const SimFlags& flags) {
+  const Result<SimOptions> options = parse(flags);
+  Result<std::unique_ptr<JsonFile>> json = std::unique_ptr<JsonFile>();
+  if (options && flags.json) json = JsonFile::open(*flags.json);
+  if (!options || !json) {
+    const std::string why =
+        options ? json.error().with_context("--json").to_string() : options.error().to_string();
+    std::fprintf(stderr, "kvferry sim: %s\n", why.c_str());
+    return 2;
   }
   SimTotals totals;
   const SteadyClock clock;
   const TimePoint start = clock.now();
-  std::atomic<uint64_t> next{options.first_seed};
-  const uint64_t end = options.first_seed + options.seeds;
+  std::atomic<uint64_t> next{options->first_seed};
+  const uint64_t end = options->first_seed + options->seeds;
   const auto work = [&] {
     for (uint64_t seed = next++; seed < end; seed = next++) run_seed(seed, totals);
   };
-  const auto jobs = options.jobs > 0 ? static_cast<unsigned>(options.jobs)
-                                     : std::max(1U, std::thread::hardware_concurrency());
+  const auto jobs = options->jobs > 0 ? options->jobs
+                                      : std::max<uint64_t>(1, std::thread::hardware_concurrency());
   std::vector<std::thread> threads;
-  for (unsigned i = 1; i < jobs; ++i) threads.emplace_back(work);
+  for (uint64_t i = 1; i < jobs; ++i) threads.emplace_back(work);
   work();
   for (std::thread& thread : threads) thread.join();
 
   nlohmann::json report = totals.to_json();
   report["seconds"] = std::chrono::duration<double>(clock.now() - start).count();
-  if (options.show_log) show_seed(options.first_seed, SIZE_MAX);
+  if (flags.show_log) show_seed(options->first_seed, SIZE_MAX);
   const auto failed = report["failed_seeds"].get<std::vector<uint64_t>>();
   for (size_t i = 0; i < std::min(failed.size(), kShownSeeds); ++i) {
     std::printf("seed %" PRIu64
@@ -141,8 +165,8 @@ int run_sim(const SimOptions& options) {
               report["chunks_verified"].get<int64_t>(), report["chunks_failed"].get<int64_t>(),
               report["simulated_seconds"].get<double>(), report["seconds"].get<double>());
   bool ok = failed.empty() && report["replay_mismatches"].get<uint64_t>() == 0;
-  if (json) {
-    const Status written = json->write(report);
+  if (*json) {
+    const Status written = (*json)->write(report);
     if (!written.is_ok()) {
       std::fprintf(stderr, "kvferry sim: %s\n", written.to_string().c_str());
       ok = false;

@@ -1,16 +1,16 @@
 #pragma once
 
-#include <cstdint>
 #include <optional>
 #include <string>
 
 namespace kvferry {
 
-struct SimOptions {
-  uint64_t seeds = 500;
-  uint64_t first_seed = 1;
-  int jobs = 0;  ///< seeds side by side; 0: one a core
-  std::optional<std::string> json_path;
+/// As typed; nothing where a flag was not given.
+struct SimFlags {
+  std::optional<std::string> seeds;
+  std::optional<std::string> first_seed;
+  std::optional<std::string> jobs;
+  std::optional<std::string> json;
   bool show_log = false;  ///< of the first seed, whatever comes of it
 };
 
@@ -18,6 +18,6 @@ struct SimOptions {
 ///
 /// Returns the exit code: 0 when no seed failed and every replay was equal, 2 when the JSON cannot
 /// be written and nothing ran.
-int run_sim(const SimOptions& options);
+int run_sim(const SimFlags& flags);
 
 }  // namespace kvferry
