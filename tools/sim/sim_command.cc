@@ -108,11 +108,18 @@ void run_seed(uint64_t seed, SimTotals& totals) {
   totals.add_replay(again.log == result.log && again.fingerprint == result.fingerprint, seed);
 }
 
+/// Up to the first violation, if not all of it.
 void show_seed(uint64_t seed, size_t max_lines) {
   const SimulationResult result = run_simulation({.seed = seed, .keep_log = true});
-  const size_t skipped = result.log.size() - std::min(result.log.size(), max_lines);
-  if (skipped > 0) std::printf("  ... %zu lines before\n", skipped);
-  for (size_t i = skipped; i < result.log.size(); ++i) std::printf("  %s\n", result.log[i].c_str());
+  const auto violation = std::ranges::find_if(result.log, [](const std::string& line) {
+    return line.find(kViolationMark) != std::string::npos;
+  });
+  const auto end = max_lines < result.log.size() && violation != result.log.end()
+                       ? static_cast<size_t>(violation - result.log.begin()) + 1
+                       : result.log.size();
+  const size_t begin = end - std::min(end, max_lines);
+  if (begin > 0) std::printf("  ... %zu lines before\n", begin);
+  for (size_t i = begin; i < end; ++i) std::printf("  %s\n", result.log[i].c_str());
   for (size_t i = 0; i < std::min(result.violations.size(), kShownViolations); ++i) {
     std::printf("  seed %" PRIu64 " failed: %s\n", seed, result.violations[i].c_str());
   }
@@ -150,10 +157,11 @@ int run_sim(const SimFlags& flags) {
   if (flags.show_log) show_seed(options->first_seed, SIZE_MAX);
   const auto failed = report["failed_seeds"].get<std::vector<uint64_t>>();
   for (size_t i = 0; i < std::min(failed.size(), kShownSeeds); ++i) {
-    std::printf("seed %" PRIu64
-                ", the end of its log (all of it: kvferry sim --seeds 1 --first-seed "
-                "%" PRIu64 " --log):\n",
-                failed[i], failed[i]);
+    std::printf(
+        "seed %" PRIu64
+        ", its log up to the first violation (all of it: kvferry sim --seeds 1 --first-seed "
+        "%" PRIu64 " --log):\n",
+        failed[i], failed[i]);
     show_seed(failed[i], kShownLogLines);
   }
   std::printf("kvferry sim: %" PRIu64 " seeds, %zu failed; %" PRIu64 " faults injected; %" PRIu64

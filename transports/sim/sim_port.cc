@@ -68,6 +68,7 @@ void SimPort::offer(std::span<const std::byte> header, std::span<const std::byte
   offer->stamp = network_.memory() == nullptr ? 0 : network_.memory()->stamp(source);
   offer->from = weak_from_this();
   offer->process = &executor_->process();
+  offer->is_withdrawn = is_withdrawn_;
   sending_.emplace(offer->id, Sending{offer, std::move(on_sent)});
   const SimFaults& faults = network_.faults();
   if (network_.strikes(faults.lose_offer)) return;
@@ -197,10 +198,10 @@ void SimPort::finish_receive(uint64_t receive_id, const Status& status) {
 void SimPort::close(std::function<void()> on_quiet) {
   if (state_ == State::kOpened || state_ == State::kConnected) {
     state_ = State::kClosed;
+    *is_withdrawn_ = fences_sources_;
     network_.remove(address_);
     const Status closed(StatusCode::kCancelled, "the link was closed");
     for (auto& [id, sending] : std::exchange(sending_, {})) {
-      if (fences_sources_) *sending.offer->is_withdrawn = true;
       complete_later(std::move(sending.on_sent), closed);
     }
     for (auto& [id, receiving] : std::exchange(receiving_, {})) {
@@ -216,9 +217,7 @@ void SimPort::close(std::function<void()> on_quiet) {
 
 void SimPort::detach() {
   network_.remove(address_);
-  if (fences_sources_) {
-    for (auto& [id, sending] : sending_) *sending.offer->is_withdrawn = true;
-  }
+  *is_withdrawn_ = fences_sources_;
   for (auto& [id, receiving] : receiving_) {
     tell_sender(receiving.offer, {StatusCode::kUnavailable, "the peer's link is gone"});
   }

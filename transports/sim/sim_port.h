@@ -45,7 +45,7 @@ class SimPort : public std::enable_shared_from_this<SimPort> {
     uint64_t stamp = 0;  ///< of the source, when it was offered
     std::weak_ptr<SimPort> from;
     const SimProcess* process = nullptr;
-    std::shared_ptr<bool> is_withdrawn = std::make_shared<bool>(false);
+    std::shared_ptr<const bool> is_withdrawn;  ///< by the end of its link, with all others of it
   };
   using OfferPtr = std::shared_ptr<Offer>;
   struct Sending {
@@ -80,6 +80,7 @@ class SimPort : public std::enable_shared_from_this<SimPort> {
   OfferHandler handler_;
   uint64_t next_id_ = 1;
   TimePoint last_delivery_{};  // offers arrive in order, unless reordered
+  const std::shared_ptr<bool> is_withdrawn_ = std::make_shared<bool>(false);
   std::vector<OfferPtr> early_;
   std::map<uint64_t, Sending> sending_;
   std::map<uint64_t, Receiving> receiving_;

@@ -70,7 +70,7 @@ class Simulation {
   void check_rest();
   void end_all();
   void violate(const std::string& what) {
-    log("VIOLATION: " + what);
+    log(std::string(kViolationMark) + what);
     result_.violations.push_back(what);
   }
 

@@ -2,9 +2,13 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace kvferry {
+
+/// What a log line of a violation has in it.
+inline constexpr std::string_view kViolationMark = "VIOLATION: ";
 
 struct SimulationOptions {
   uint64_t seed = 1;
