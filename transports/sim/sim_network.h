@@ -34,6 +34,9 @@ class SimNetwork {
 
   /// True in `per_million` of a million cases, and then counted as a fault.
   bool strikes(uint32_t per_million);
+  /// Something was lost, or said wrongly, for good: only time can tell those who wait for it.
+  void count_loss() { ++losses_; }
+  uint64_t losses() const { return losses_; }
   /// How long the next delivery or copy takes.
   Duration latency();
 
@@ -41,6 +44,7 @@ class SimNetwork {
   SimWorld& world_;
   SimMemory* const memory_;
   SimFaults faults_;
+  uint64_t losses_ = 0;
   uint64_t next_id_ = 1;
   std::map<std::string, std::weak_ptr<SimPort>, std::less<>> ports_;
 };

@@ -71,7 +71,7 @@ void SimPort::offer(std::span<const std::byte> header, std::span<const std::byte
   offer->is_withdrawn = is_withdrawn_;
   sending_.emplace(offer->id, Sending{offer, std::move(on_sent)});
   const SimFaults& faults = network_.faults();
-  if (network_.strikes(faults.lose_offer)) return;
+  if (network_.strikes(faults.lose_offer)) return network_.count_loss();
   if (network_.strikes(faults.fail_offer)) {
     return tell_sender(offer, {StatusCode::kUnavailable, "the simulated wire failed"});
   }
@@ -101,7 +101,7 @@ void SimPort::deliver(const OfferPtr& offer) {
 }
 
 void SimPort::tell_sender(const OfferPtr& offer, Status status) {
-  if (network_.strikes(network_.faults().lose_sent)) return;
+  if (network_.strikes(network_.faults().lose_sent)) return network_.count_loss();
   network_.world().after(network_.latency(), [offer, status = std::move(status)] {
     const std::shared_ptr<SimPort> from = offer->from.lock();
     if (!from || from->state_ == State::kDetached) return;

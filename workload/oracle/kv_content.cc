@@ -114,6 +114,22 @@ void for_each_row(const KVLayout& layout, SlotMapping slots, const ChunkHash& ch
   }
 }
 
+/// Calls visit(bytes), which says whether to go on, for the contents of each slot.
+template <typename Visit>
+void for_each_piece(const KVLayout& layout, SlotMapping slots, const Visit& visit) {
+  const KVGroup& group = layout.groups[0];
+  for (const KVPlane& plane : group.planes) {
+    const Pieces pieces(plane);
+    for (const int64_t slot : slots) {
+      if (slot < 0) continue;
+      std::byte* page = page_of(group, plane, slot);
+      for (int32_t piece = 0; piece < pieces.count; ++piece, page += pieces.stride_bytes) {
+        if (!visit(std::span(page, static_cast<size_t>(pieces.size_bytes)))) return;
+      }
+    }
+  }
+}
+
 /// Offset in the row of the first byte that differs, or the row's size.
 int64_t first_difference(const Pieces& pieces, const std::byte* page, const std::byte* row) {
   const auto size = static_cast<size_t>(pieces.size_bytes);
@@ -191,19 +207,20 @@ Result<std::optional<ContentMismatch>> verify_chunk(const KVLayout& layout, Slot
 
 Status poison_slots(const KVLayout& layout, SlotMapping slots) {
   KVFERRY_RETURN_IF_ERROR(check(layout, slots));
-  const KVGroup& group = layout.groups[0];
-  for (const KVPlane& plane : group.planes) {
-    const Pieces pieces(plane);
-    for (const int64_t slot : slots) {
-      if (slot < 0) continue;
-      std::byte* page = page_of(group, plane, slot);
-      for (int32_t piece = 0; piece < pieces.count; ++piece, page += pieces.stride_bytes) {
-        std::memset(page, std::to_integer<int>(kPoisonByte),
-                    static_cast<size_t>(pieces.size_bytes));
-      }
-    }
-  }
+  for_each_piece(layout, slots, [](std::span<std::byte> piece) {
+    std::ranges::fill(piece, kPoisonByte);
+    return true;
+  });
   return {};
+}
+
+Result<bool> are_poisoned(const KVLayout& layout, SlotMapping slots) {
+  KVFERRY_RETURN_IF_ERROR(check(layout, slots));
+  bool are = true;
+  for_each_piece(layout, slots, [&](std::span<const std::byte> piece) {
+    return are = std::ranges::all_of(piece, [](std::byte byte) { return byte == kPoisonByte; });
+  });
+  return are;
 }
 
 }  // namespace kvferry

@@ -64,4 +64,9 @@ Result<std::optional<ContentMismatch>> verify_chunk(const KVLayout& layout, Slot
 /// Errors: as fill_chunk().
 Status poison_slots(const KVLayout& layout, SlotMapping slots);
 
+/// Are slots as poison_slots() left them? Who wrote into pages that were given back is found so.
+///
+/// Errors: as fill_chunk().
+Result<bool> are_poisoned(const KVLayout& layout, SlotMapping slots);
+
 }  // namespace kvferry

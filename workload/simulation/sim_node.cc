@@ -1,6 +1,7 @@
 #include "workload/simulation/sim_node.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "workload/oracle/kv_content.h"
@@ -17,7 +18,7 @@ constexpr ModelShape kModel = {.name = "simulated",
                                .preset = PagePreset::kVllmNhd,
                                .block_tokens = 16};
 constexpr int64_t kBlocksPerChunk = SimNode::kChunkTokens / 16;
-constexpr int64_t kCacheChunks = 64;
+constexpr int64_t kCacheChunks = 40;
 
 ChunkRef ref_of(uint32_t number) {
   ChunkRef ref;
@@ -65,6 +66,7 @@ SimNode::SimNode(const SimNodeSetup& setup, std::string name)
   core_ =
       EngineCore::create(std::move(options), {control_, process_.add_executor(), view_}).value();
   core_->set_provider(this);
+  poison_slots(cache_.layout(), all_slots()).ignore("the slots are the cache's");
   setup.oracle.watch(core_->context().staging);
   setup.oracle.watch(core_->context().landing);
 }
@@ -77,8 +79,22 @@ Result<std::vector<int64_t>> SimNode::allocate_slots(std::vector<int64_t>& block
   for (int64_t token = 0; token < kChunkTokens; ++token) {
     slots.push_back(blocks[static_cast<size_t>(token / 16)] * 16 + token % 16);
   }
+  check_poison(slots);
   return slots;
 }
+
+void SimNode::check_poison(SlotMapping slots) {
+  if (are_poisoned(cache_.layout(), slots).value_or(false)) return;
+  setup_.violate(name() + ": pages were written after they had been given back");
+}
+
+std::vector<int64_t> SimNode::all_slots() const {
+  std::vector<int64_t> slots(static_cast<size_t>(cache_.num_blocks() * kModel.block_tokens));
+  std::iota(slots.begin(), slots.end(), 0);
+  return slots;
+}
+
+void SimNode::check_pages() { check_poison(all_slots()); }
 
 // ---- as a source
 
@@ -124,7 +140,6 @@ void SimNode::fetch(const std::string& peer, const std::vector<uint32_t>& chunks
     std::vector<int64_t> blocks;
     Result<std::vector<int64_t>> slots = allocate_slots(blocks);
     if (!slots) break;  // the cache is full of fetches under way
-    poison_slots(cache_.layout(), *slots).ignore("the slots are the cache's");
     fetch->refs.push_back(ref_of(number));
     fetch->blocks.push_back(std::move(blocks));
     fetch->slots.push_back(*slots);
@@ -147,6 +162,9 @@ void SimNode::on_chunk(Fetch& fetch, size_t item, const Status& status) {
   });
   world.note(static_cast<uint64_t>(status.code()));
   if (++fetch.ends[item] > 1 || fetch.is_done) setup_.violate(name() + ": a chunk ended twice");
+  if (status.code() == StatusCode::kDeadlineExceeded && setup_.network.losses() == 0) {
+    setup_.violate(name() + ": a transfer was stuck though nothing was lost");
+  }
   if (!status.is_ok()) {
     ++counts_.chunks_failed;
     return;

@@ -63,6 +63,8 @@ class SimNode final : private ChunkProvider {
   /// Chunks that a peer's transfer has open.
   int64_t open_chunks() const;
 
+  /// At rest: nothing was written into pages after they had been given back.
+  void check_pages();
   /// Every slot of both pools is back.
   bool is_memory_back() const;
 
@@ -76,6 +78,8 @@ class SimNode final : private ChunkProvider {
 
   Result<PagedChunk> open_chunk(const ChunkRef& ref) override;
   void close_chunk(const ChunkRef& ref) override;
+  void check_poison(SlotMapping slots);
+  std::vector<int64_t> all_slots() const;
   Result<std::vector<int64_t>> allocate_slots(std::vector<int64_t>& blocks);
   void on_chunk(Fetch& fetch, size_t item, const Status& status);
   void on_done(Fetch& fetch);

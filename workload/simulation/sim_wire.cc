@@ -88,8 +88,11 @@ void SimWire::send(End from, std::span<const std::byte> message) {
            sides_[other(from)].executor->process().name();
   });
   const bool overtakes = network_.strikes(faults_.overtake);
+  if (overtakes) network_.count_loss();
   deliver(other(from), bytes, overtakes);
-  if (network_.strikes(faults_.duplicate)) deliver(other(from), bytes, false);
+  if (!network_.strikes(faults_.duplicate)) return;
+  network_.count_loss();
+  deliver(other(from), bytes, false);
 }
 
 void SimWire::deliver(End to, std::vector<std::byte> message, bool overtakes) {
@@ -124,6 +127,11 @@ void SimWire::tell_closed(End to, const Status& status) {
       if (handlers) handlers->on_close(status);
     });
   });
+}
+
+void SimWire::hang() {
+  is_hung_ = true;
+  network_.count_loss();
 }
 
 void SimWire::cut() {

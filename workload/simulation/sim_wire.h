@@ -35,7 +35,7 @@ class SimWire : public std::enable_shared_from_this<SimWire> {
   /// Both sides hear, sooner or later, that the connection broke.
   void cut();
   /// Nothing arrives any more, and nobody is told: a network that lost the connection.
-  void hang() { is_hung_ = true; }
+  void hang();
   bool is_open() const { return sides_[0].is_open && sides_[1].is_open && !is_hung_; }
 
  private:

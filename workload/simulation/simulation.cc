@@ -256,6 +256,7 @@ void Simulation::check_rest() {
     }
     if (stats.quarantined_bytes > 0) violate(place->name + ": quarantine is never left");
     if (node.open_chunks() > 0) violate(place->name + ": chunks are never closed");
+    if (open == 0 && node.open_chunks() == 0) place->node->check_pages();
   }
 }
 

@@ -8,8 +8,8 @@
 #include <exception>
 #include <string_view>
 
-#include "runtime/unique_fd.h"
 #include "core/printable.h"
+#include "runtime/unique_fd.h"
 #include "workload/traffic/trace.h"
 #include "workload/traffic/trace_line.h"
 

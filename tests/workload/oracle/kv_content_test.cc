@@ -241,6 +241,19 @@ TEST(KVContent, TouchesTheGivenSlotsOnly) {
   }
 }
 
+TEST(KVContent, AnyByteWrittenIntoPoisonedSlotsIsSeen) {
+  for (const PagePreset preset : kPresets) {
+    PagedKVCache cache = make_cache(shape(2, 9), preset);
+    const std::vector<int64_t> slots = {5, -1, 17};
+    EXPECT_THAT(are_poisoned(cache.layout(), slots), IsOkAndHolds(false)) << "pages are zero";
+    ASSERT_THAT(poison_slots(cache.layout(), slots), IsOk());
+    EXPECT_THAT(are_poisoned(cache.layout(), slots), IsOkAndHolds(true));
+    ASSERT_THAT(fill_chunk(cache.layout(), std::span(slots).last(1), chunk(1)), IsOk());
+    EXPECT_THAT(are_poisoned(cache.layout(), slots), IsOkAndHolds(false));
+    EXPECT_THAT(are_poisoned(cache.layout(), std::span(slots).first(2)), IsOkAndHolds(true));
+  }
+}
+
 TEST(KVContent, PoisonedSlotDoesNotPass) {
   for (const PagePreset preset : kPresets) {
     PagedKVCache cache = make_cache(shape(2, 8), preset);

@@ -1,0 +1,17 @@
+# cmake -D PLANT=FILE -D ROOT=DIR -D OUTPUT=FILE -P plant.cmake: the source that a plant names, with its one
+# mistake. Fails when the text that it replaces is not there exactly once: the plant must follow the code.
+file(READ ${PLANT} plant)
+if(NOT plant MATCHES "\nin: ([^\n]+)\n<<<<\n(.*)\n====\n(.*)>>>>\n$")
+  message(FATAL_ERROR "${PLANT}: needs `in: FILE`, then <<<<, the right text, ====, the wrong text, >>>>")
+endif()
+set(source ${CMAKE_MATCH_1})
+set(right "${CMAKE_MATCH_2}\n")
+set(wrong "${CMAKE_MATCH_3}")
+file(READ ${ROOT}/${source} text)
+string(FIND "${text}" "${right}" first)
+string(FIND "${text}" "${right}" last REVERSE)
+if(first EQUAL -1 OR NOT first EQUAL last)
+  message(FATAL_ERROR "${PLANT}: its right text is not exactly once in ${source}")
+endif()
+string(REPLACE "${right}" "${wrong}" text "${text}")
+file(WRITE ${OUTPUT} "${text}")
