@@ -93,7 +93,12 @@ struct FetchItem {
   PagedChunk destination;
 };
 
+/// Names a fetch of one engine; never 0, never used again.
+using FetchId = uint64_t;
+
 struct FetchOptions {
+  /// Items that have not arrived by then end kDeadlineExceeded. 0: no limit of their own.
+  Duration timeout = Duration::zero();
   /// Runs on the control executor once per item, when its pages are complete and verified (OK) or
   /// will not be (then they are undefined and must not be used). Must not block.
   std::function<void(size_t item, const Status& status)> on_chunk = nullptr;
@@ -152,7 +157,11 @@ class KVFERRY_EXPORT TransferEngine {
 
   /// Fetches chunks from the peer of that name. All errors come through on_chunk; kInvalidArgument:
   ///   a range without tokens, or a slot that is there twice.
-  void fetch(const std::string& peer, std::vector<FetchItem> items, FetchOptions options);
+  FetchId fetch(const std::string& peer, std::vector<FetchItem> items, FetchOptions options);
+
+  /// Ends the items of a fetch that have not arrived (kCancelled). As always, an item's pages are
+  /// quiet when on_chunk has it. Does nothing to a fetch that has ended.
+  void cancel(FetchId fetch);
 
   /// Runs when a peer's connection ends, after every transfer with it has ended.
   void set_peer_lost_handler(std::function<void(const std::string& peer, const Status&)> handler);

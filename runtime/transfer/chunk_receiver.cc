@@ -42,8 +42,9 @@ AckMessage acknowledge(const OfferMessage& offer, ChunkOutcome outcome, const St
 ChunkReceiver::ChunkReceiver(EngineContext& context, std::string peer, Outputs outputs)
     : context_(context), peer_(std::move(peer)), outputs_(std::move(outputs)) {}
 
-void ChunkReceiver::fetch(std::vector<FetchItem> items, FetchOptions options) {
+void ChunkReceiver::fetch(FetchId id, std::vector<FetchItem> items, FetchOptions options) {
   auto fetch = std::make_shared<Fetch>();
+  fetch->id = id;
   fetch->open_items = items.size();
   fetch->options = std::move(options);
   std::vector<Wanted> wanted;
@@ -70,6 +71,37 @@ void ChunkReceiver::fetch(std::vector<FetchItem> items, FetchOptions options) {
     request({valid.begin() + static_cast<ptrdiff_t>(begin),
              valid.begin() + static_cast<ptrdiff_t>(end)});
   }
+}
+
+void ChunkReceiver::end_fetch(FetchId id, const Status& status) {
+  std::vector<std::pair<uint64_t, uint32_t>> requested;
+  for (const auto& [fetch_id, request] : requested_) {
+    for (size_t i = 0; i < request.items.size(); ++i) {
+      if (request.items[i] && request.items[i]->fetch->id == id) {
+        requested.emplace_back(fetch_id, static_cast<uint32_t>(i));
+      }
+    }
+  }
+  for (auto& [transfer_id, granted] : granted_) {
+    if (granted.wanted.fetch->id != id || granted.is_finished) continue;
+    granted.wanted.fetch->end_status = status;
+    outputs_.abandon_chunk(transfer_id, status);
+  }
+  for (const auto& [fetch_id, item] : requested) {  // offers for them are refused from here on
+    if (find_requested(fetch_id, item) == nullptr) continue;
+    const Wanted wanted = take_requested(fetch_id, item);
+    wanted.fetch->end_status = status;
+    finish(wanted, status);
+  }
+}
+
+void ChunkReceiver::on_abandoned(uint64_t transfer_id) {
+  const auto found = granted_.find(transfer_id);
+  if (found == granted_.end() || found->second.is_finished) return;
+  const Wanted wanted = found->second.wanted;
+  if (wanted.fetch->end_status.is_ok()) return;  // the sender gave up: it may be fetched again
+  found->second.is_finished = true;
+  finish(wanted, wanted.fetch->end_status);
 }
 
 void ChunkReceiver::request(const std::vector<Wanted>& wanted) {
@@ -214,6 +246,7 @@ void ChunkReceiver::on_received(uint64_t transfer_id, const Status& status) {
   const ChunkOutcome outcome = status.is_ok() ? ChunkOutcome::kVerified : ChunkOutcome::kFailed;
   outputs_.send_message(
       AckMessage{transfer_id, granted.offer.source, outcome, std::string(status.message())});
+  if (granted.is_finished) return pump();
   if (status.is_ok()) {
     const PagedChunk& pages = granted.wanted.item().want.destination;
     ++context_.stats.chunks_received;
@@ -227,6 +260,7 @@ void ChunkReceiver::on_received(uint64_t transfer_id, const Status& status) {
 }
 
 void ChunkReceiver::refetch_or_finish(const Wanted& wanted, const Status& status) {
+  if (!wanted.fetch->end_status.is_ok()) return finish(wanted, wanted.fetch->end_status);
   Item& item = wanted.item();
   const std::string key = item.want.ref.key.to_string();
   context_.log(LogLevel::kWarn, "chunk_failed peer=" + peer_ + " key=" + key +
@@ -264,7 +298,7 @@ void ChunkReceiver::end(const Status& status) {
   const auto requested = std::exchange(requested_, {});
   for (const auto& [id, each] : granted) {
     context_.leases.fence(each.landing).ignore("held since the grant");
-    finish(each.wanted, status);
+    if (!each.is_finished) finish(each.wanted, status);
   }
   for (const auto& [id, request] : requested) {
     for (const std::optional<Wanted>& each : request.items) {

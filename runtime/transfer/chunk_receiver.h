@@ -27,11 +27,16 @@ class ChunkReceiver {
 
   ChunkReceiver(EngineContext& context, std::string peer, Outputs outputs);
 
-  void fetch(std::vector<FetchItem> items, FetchOptions options);
+  void fetch(FetchId id, std::vector<FetchItem> items, FetchOptions options);
+  /// Ends what has not arrived of a fetch with `status`: at once what was not granted, the rest
+  /// when its pages are quiet.
+  void end_fetch(FetchId id, const Status& status);
 
   void on_offer(const OfferMessage& offer);
   void on_unserved(const UnservedMessage& unserved);
   void on_abandon(const AbandonMessage& abandon);
+  /// The pages of a chunk that was given up are quiet.
+  void on_abandoned(uint64_t transfer_id);
   /// The landing memory of a granted chunk is quiet.
   void on_received(uint64_t transfer_id, const Status& status);
 
@@ -50,6 +55,8 @@ class ChunkReceiver {
     int refetches = 0;
   };
   struct Fetch {
+    FetchId id = 0;
+    Status end_status;  ///< once it was ended before all had arrived
     std::vector<Item> items;
     size_t open_items = 0;
     FetchOptions options;
@@ -73,6 +80,7 @@ class ChunkReceiver {
     LeaseId landing;
     OfferMessage offer;
     TimePoint granted_at{};
+    bool is_finished = false;  ///< its item has ended; only the memory is waited for
   };
 
   void request(const std::vector<Wanted>& wanted);

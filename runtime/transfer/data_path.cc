@@ -136,6 +136,7 @@ void DataPath::abandon(uint64_t transfer_id, const Status& status) {
   const std::shared_ptr<IncomingChunk> chunk = found->second;
   chunk->abandoned = true;
   if (chunk->status.is_ok()) chunk->status = status;
+  if (events_.on_abandoned) events_.on_abandoned(transfer_id);
   finish_if_received(chunk);
 }
 
@@ -147,6 +148,9 @@ Result<std::shared_ptr<IncomingChunk>> DataPath::admit(const FragmentHeader& hea
                       "a fragment came for a lease that is not held (any more)");
   }
   IncomingChunk& chunk = *found->second;
+  if (chunk.abandoned) {
+    return make_error(StatusCode::kCancelled, "a fragment came for a chunk that was given up");
+  }
   if (header.fragment >= chunk.plan.fragments.size() || chunk.accepted[header.fragment]) {
     return make_error(StatusCode::kInvalidArgument,
                       fragment_name(chunk.plan, header.fragment) + " came twice or does not exist");

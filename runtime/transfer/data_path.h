@@ -29,6 +29,8 @@ class DataPath {
     std::function<void(uint64_t transfer_id, Status)> on_sent;
     /// OK: all fragments are verified and scattered. The landing memory is quiet either way.
     std::function<void(uint64_t transfer_id, Status)> on_received;
+    /// Nothing of the chunk is scattered (any more): its pages are quiet. May be empty.
+    std::function<void(uint64_t transfer_id)> on_abandoned = nullptr;
   };
 
   /// `staging_store`: what the gather leaves in cache for the peer to pull.
@@ -45,7 +47,8 @@ class DataPath {
   /// Lets the fragments of a granted chunk in. Call before the peer hears of the grant.
   void expect(std::shared_ptr<IncomingChunk> chunk);
 
-  /// No more fragments of this chunk come: it ends as failed once its open receives have.
+  /// No more fragments of this chunk come, or are wanted: its pages are quiet from here on, and it
+  /// ends as failed once its open receives have.
   void abandon(uint64_t transfer_id, const Status& status);
 
   /// After `on_quiet` nothing here touches any chunk's memory; chunks not ended by then get no

@@ -157,17 +157,22 @@ void EngineCore::remove(const PeerSession* session) {
   tell_if_all_ended();
 }
 
-void EngineCore::fetch(const std::string& peer, std::vector<FetchItem> items,
+void EngineCore::fetch(FetchId id, const std::string& peer, std::vector<FetchItem> items,
                        FetchOptions options) {
   for (const auto& session : sessions_) {
     if (session->is_ready() && session->peer_name() == peer) {
-      session->fetch(std::move(items), std::move(options));
+      session->fetch(id, std::move(items), std::move(options));
       return;
     }
   }
   const Status status(StatusCode::kUnavailable, "no peer named '" + peer + "' is connected");
   for (size_t i = 0; i < items.size() && options.on_chunk; ++i) options.on_chunk(i, status);
   if (options.on_done) options.on_done();
+}
+
+void EngineCore::cancel(FetchId id) {
+  const Status status(StatusCode::kCancelled, "the fetch was cancelled");
+  for (const auto& session : std::vector(sessions_)) session->end_fetch(id, status);
 }
 
 void EngineCore::end(std::function<void()> on_ended) {

@@ -44,7 +44,9 @@ class EngineCore {
   /// False while so many strangers shake hands that no more should be let in.
   bool takes_strangers() const;
 
-  void fetch(const std::string& peer, std::vector<FetchItem> items, FetchOptions options);
+  void fetch(FetchId id, const std::string& peer, std::vector<FetchItem> items,
+             FetchOptions options);
+  void cancel(FetchId id);
   void set_provider(ChunkProvider* provider) { context_->provider = provider; }
   /// Runs when a peer's connection ends, after every transfer with it has ended.
   void set_peer_lost_handler(std::function<void(const std::string& peer, const Status&)> handler) {

@@ -10,6 +10,8 @@ namespace {
 
 // So many pings are missed before a peer counts as silent.
 constexpr int kTicksOfSilence = 4;
+// Far from where a point in time overflows.
+constexpr Duration kLongestTimeout = std::chrono::hours(24 * 365);
 
 Nonce fresh_nonce(ProcessView& processes) {
   WireWriter words;
@@ -61,8 +63,22 @@ void PeerSession::start(Events events) {
   send(GreetingMessage{.nonce = own_nonce_});
 }
 
-void PeerSession::fetch(std::vector<FetchItem> items, FetchOptions options) {
-  receiver_->fetch(std::move(items), std::move(options));
+void PeerSession::fetch(FetchId id, std::vector<FetchItem> items, FetchOptions options) {
+  const Duration timeout = options.timeout;
+  receiver_->fetch(id, std::move(items), std::move(options));
+  if (timeout <= Duration::zero()) return;
+  Executor& control = context_.control;
+  control.post_at(control.clock().now() + std::min(timeout, kLongestTimeout),
+                  [weak = weak_from_this(), id] {
+                    const std::shared_ptr<PeerSession> self = weak.lock();
+                    const Status late(StatusCode::kDeadlineExceeded,
+                                      "the chunk did not arrive within the fetch's timeout");
+                    if (self) self->end_fetch(id, late);
+                  });
+}
+
+void PeerSession::end_fetch(FetchId id, const Status& status) {
+  if (state_ == State::kReady) receiver_->end_fetch(id, status);
 }
 
 void PeerSession::pump() {
@@ -228,6 +244,10 @@ DataPath::Events PeerSession::data_events() {
       .on_received =
           [later](uint64_t id, const Status& status) {
             later([id, status](PeerSession& self) { self.receiver_->on_received(id, status); });
+          },
+      .on_abandoned =
+          [later](uint64_t id) {
+            later([id](PeerSession& self) { self.receiver_->on_abandoned(id); });
           },
   };
 }

@@ -46,7 +46,9 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
   /// Starts the handshake; ends by itself after the handshake timeout.
   void start(Events events);
 
-  void fetch(std::vector<FetchItem> items, FetchOptions options);
+  void fetch(FetchId id, std::vector<FetchItem> items, FetchOptions options);
+  /// Ends what has not arrived of a fetch, if this session has it.
+  void end_fetch(FetchId id, const Status& status);
   void pump();
 
   /// Ends in order: transfers are cancelled, the link closed, the peer told goodbye.

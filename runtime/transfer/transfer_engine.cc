@@ -1,5 +1,6 @@
 #include "kvferry/transfer_engine.h"
 
+#include <atomic>
 #include <future>
 #include <utility>
 
@@ -20,7 +21,8 @@ class TransferEngine::Impl {
 
   Result<uint16_t> listen(const std::string& host, uint16_t port);
   Result<std::string> connect(const std::string& host, uint16_t port);
-  void fetch(const std::string& peer, std::vector<FetchItem> items, FetchOptions options);
+  FetchId fetch(const std::string& peer, std::vector<FetchItem> items, FetchOptions options);
+  void cancel(FetchId fetch);
 
   /// Runs `what` on the control executor and waits for its result.
   template <typename Function>
@@ -47,6 +49,7 @@ class TransferEngine::Impl {
   void accept(UniqueFd socket);
   std::unique_ptr<Channel> make_channel(UniqueFd socket) const;
 
+  std::atomic<FetchId> next_fetch_id_{1};
   SteadyClock clock_;
   const std::unique_ptr<ProcessView> processes_ = make_system_process_view();
   std::unique_ptr<EngineCore> core_;  // after the executors, whose last tasks may hold its memory
@@ -129,11 +132,18 @@ Result<std::string> TransferEngine::Impl::connect(const std::string& host, uint1
   return result.get_future().get();
 }
 
-void TransferEngine::Impl::fetch(const std::string& peer, std::vector<FetchItem> items,
-                                 FetchOptions options) {
-  control_->post([this, peer, items = std::move(items), options = std::move(options)]() mutable {
-    core_->fetch(peer, std::move(items), std::move(options));
-  });
+FetchId TransferEngine::Impl::fetch(const std::string& peer, std::vector<FetchItem> items,
+                                    FetchOptions options) {
+  const FetchId id = next_fetch_id_++;
+  control_->post(
+      [this, id, peer, items = std::move(items), options = std::move(options)]() mutable {
+        core_->fetch(id, peer, std::move(items), std::move(options));
+      });
+  return id;
+}
+
+void TransferEngine::Impl::cancel(FetchId fetch) {
+  control_->post([this, fetch] { core_->cancel(fetch); });
 }
 
 // ---- the public face
@@ -158,10 +168,12 @@ void TransferEngine::serve(ChunkProvider* provider) {
   impl_->on_control([&] { impl_->core().set_provider(provider); });
 }
 
-void TransferEngine::fetch(const std::string& peer, std::vector<FetchItem> items,
-                           FetchOptions options) {
-  impl_->fetch(peer, std::move(items), std::move(options));
+FetchId TransferEngine::fetch(const std::string& peer, std::vector<FetchItem> items,
+                              FetchOptions options) {
+  return impl_->fetch(peer, std::move(items), std::move(options));
 }
+
+void TransferEngine::cancel(FetchId fetch) { impl_->cancel(fetch); }
 
 void TransferEngine::set_peer_lost_handler(
     std::function<void(const std::string& peer, const Status&)> handler) {

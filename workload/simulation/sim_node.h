@@ -57,7 +57,8 @@ class SimNode final : private ChunkProvider {
   const std::string& name() const { return process_.name(); }
 
   /// Fetches the chunks of these numbers, and checks every byte of what arrives.
-  void fetch(const std::string& peer, const std::vector<uint32_t>& chunks);
+  /// What has not come within `timeout` (0: none) is not waited for.
+  FetchId fetch(const std::string& peer, const std::vector<uint32_t>& chunks, Duration timeout);
 
   const SimNodeCounts& counts() const { return counts_; }
   /// Chunks that a peer's transfer has open.
@@ -91,6 +92,7 @@ class SimNode final : private ChunkProvider {
   PagedKVCache cache_;
   std::unique_ptr<EngineCore> core_;
   std::map<std::string, Held> held_;
+  FetchId next_fetch_ = 1;
   SimNodeCounts counts_;
 };
 

@@ -173,7 +173,18 @@ void Simulation::plan_work() {
       }
       log(place.name + " fetches " + std::to_string(chunks.size()) + " chunks of " + source);
       SimNode* const node = place.node;
-      node->control().post([node, source, chunks] { node->fetch(source, chunks); });
+      const Duration timeout = random().below(4) == 0
+                                   ? random().between(milliseconds(1), milliseconds(80))
+                                   : Duration::zero();
+      const Duration patience = random().below(6) == 0
+                                    ? random().between(milliseconds(1), milliseconds(40))
+                                    : Duration::zero();
+      node->control().post([this, node, source, chunks, timeout, patience] {
+        const FetchId id = node->fetch(source, chunks, timeout);
+        if (patience == Duration::zero()) return;
+        world_.after(patience,
+                     [node, id] { node->control().post([node, id] { node->core().cancel(id); }); });
+      });
     });
   }
 }

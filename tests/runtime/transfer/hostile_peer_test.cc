@@ -56,7 +56,7 @@ class HostilePeerTest : public ::testing::Test {
 
   /// The engine asks the peer for chunks of a prompt that nobody holds; their ends come into
   /// `ends`.
-  FetchMessage let_engine_fetch(int64_t num_chunks) {
+  FetchMessage let_engine_fetch(int64_t num_chunks, Duration timeout = {}) {
     std::vector<uint32_t> tokens(static_cast<size_t>(num_chunks * 256), 77);
     const auto refs = chunks_of_prompt(pair.model, pair.hasher, tokens);
     wanted = pair.decode_cache->open_prompt(refs).value();
@@ -65,9 +65,11 @@ class HostilePeerTest : public ::testing::Test {
       items.push_back({chunk.ref, {&pair.decode_cache->cache().layout(), chunk.slots}});
     }
     ends.assign(items.size(), std::nullopt);
-    pair.prefill->fetch("scripted", std::move(items),
-                        {.on_chunk = [this](size_t i, const Status& status) { ends[i] = status; },
-                         .on_done = [this] { done.set_value(); }});
+    fetch_id = pair.prefill->fetch(
+        "scripted", std::move(items),
+        {.timeout = timeout,
+         .on_chunk = [this](size_t i, const Status& status) { ends[i] = status; },
+         .on_done = [this] { done.set_value(); }});
     return client().receive_one<FetchMessage>().value();
   }
   OfferMessage right_offer(const FetchMessage& fetch, uint32_t item, uint64_t transfer_id) {
@@ -96,6 +98,7 @@ class HostilePeerTest : public ::testing::Test {
   std::vector<PromptChunk> wanted;
   std::vector<std::optional<Status>> ends;
   std::promise<void> done;
+  FetchId fetch_id = 0;
 };
 
 TEST_F(HostilePeerTest, WhatNobodyAskedForChangesNothing) {
@@ -202,6 +205,34 @@ TEST_F(HostilePeerTest, TwoChunksUnderOneNumberDoNotLeaveAnItemWaiting) {
 }
 
 /// One landing slot only.
+TEST_F(HostilePeerTest, AFetchThatIsCancelledEndsAtOnceAndItsOffersAreRefused) {
+  const FetchMessage fetch = let_engine_fetch(3);
+  ASSERT_TRUE(client().send(right_offer(fetch, 0, 5)));
+  const auto grant = client().receive_one<GrantMessage>();
+  ASSERT_TRUE(grant.has_value());
+  pair.prefill->cancel(fetch_id);
+  done.get_future().wait();
+  for (const auto& end : ends) EXPECT_THAT(*end, StatusIs(StatusCode::kCancelled));
+  const auto ack = client().receive_one<AckMessage>();
+  ASSERT_TRUE(ack.has_value());
+  EXPECT_EQ(ack->transfer_id, 5U);
+  EXPECT_EQ(ack->outcome, ChunkOutcome::kFailed) << "of the chunk that was granted";
+  EXPECT_EQ(pair.prefill->stats().leases_active, 0U);
+  ASSERT_TRUE(client().send(right_offer(fetch, 1, 6)));
+  const auto refusal = client().receive_one<AckMessage>();
+  ASSERT_TRUE(refusal.has_value());
+  EXPECT_EQ(refusal->outcome, ChunkOutcome::kRefused);
+  pair.prefill->cancel(fetch_id);
+  EXPECT_TRUE(answers()) << "cancelled twice changes nothing";
+}
+
+TEST_F(HostilePeerTest, AFetchWhoseTimeIsUpEnds) {
+  let_engine_fetch(3, std::chrono::milliseconds(30));
+  done.get_future().wait();
+  for (const auto& end : ends) EXPECT_THAT(*end, StatusIs(StatusCode::kDeadlineExceeded));
+  EXPECT_TRUE(answers());
+}
+
 class NarrowHostilePeerTest : public HostilePeerTest {
  protected:
   NarrowHostilePeerTest() : HostilePeerTest({.pool_chunks = 1}) {}
@@ -290,10 +321,12 @@ TEST_F(UnfencedHostilePeerTest, AnotherPeerCannotSayThatOneIsQuiet) {
 TEST_F(UnfencedHostilePeerTest, AnEngineTellsItsPeerWhichSessionsAreQuiet) {
   const Nonce ended = peer->session();
   client().close();
-  EXPECT_TRUE(eventually([&] { return pair.prefill->peers().empty(); }));
-  ScriptedPeer again(pair.transport(), pair.port);
-  EXPECT_TRUE(again.greet() && again.say_hello());
-  const auto quiet = again.client().receive_one<QuietMessage>();
+  std::optional<QuietMessage> quiet;
+  EXPECT_TRUE(eventually([&] {  // the name is free once the former session has come to rest
+    ScriptedPeer again(pair.transport(), pair.port);
+    if (again.greet() && again.say_hello()) quiet = again.client().receive_one<QuietMessage>();
+    return quiet.has_value();
+  }));
   ASSERT_TRUE(quiet.has_value());
   EXPECT_EQ(quiet->sessions, std::vector<Nonce>{ended});
 }

@@ -265,6 +265,33 @@ TEST(TransferEngine, AChunkThatLacksTokensAtItsSourceIsNotServed) {
   pair.prefill->serve(&*pair.provider);
 }
 
+TEST(TransferEngine, AFetchThatIsCancelledInMidTransferKeepsWhatHadArrived) {
+  std::atomic<int> fragments{0};
+  std::promise<void> started;
+  EnginePair pair({.blocks = 4096, .hook = [&](const StagedFragment&) {
+                     if (++fragments == 40) started.set_value();
+                   }});
+  ASSERT_THAT(pair.connect(), IsOk());
+  const auto chunks = pair.prefill_prompt(1, 256 * 200);
+  auto opened = pair.decode_cache->open_prompt(chunks).value();
+  std::thread canceller([&] {
+    started.get_future().wait();
+    pair.decode->cancel(1);  // its first
+  });
+  const auto ends = pair.fetch(opened);
+  canceller.join();
+  size_t arrived = 0;
+  for (size_t i = 0; i < ends.size(); ++i) {
+    EXPECT_THAT(ends[i], ::testing::AnyOf(IsOk(), StatusIs(StatusCode::kCancelled))) << i;
+    if (!ends[i].is_ok()) continue;
+    ++arrived;
+    pair.expect_content(opened[i]);
+  }
+  EXPECT_GT(arrived, 0U);
+  EXPECT_LT(arrived, ends.size());
+  expect_at_rest(pair);
+}
+
 TEST(TransferEngine, ManyItemsWithTheLongestKeysFitIntoItsMessages) {
   EnginePair pair({});
   ASSERT_THAT(pair.connect(), IsOk());
