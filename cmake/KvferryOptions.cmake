@@ -5,6 +5,7 @@ set(KVFERRY_CUDA AUTO CACHE STRING "Build the CUDA device: AUTO (when nvcc is fo
 set_property(CACHE KVFERRY_CUDA PROPERTY STRINGS AUTO ON OFF)
 set(KVFERRY_SANITIZE "" CACHE STRING "Sanitizers: empty, 'address,undefined' or 'thread'")
 option(KVFERRY_BUILD_TESTS "Build the tests" ${PROJECT_IS_TOP_LEVEL})
+option(KVFERRY_BUILD_FUZZERS "Build the libFuzzer targets (clang, with fuzzer-no-link sanitized)" OFF)
 option(KVFERRY_WERROR "Treat warnings as errors" OFF)
 option(KVFERRY_ENABLE_DCHECK "Compile KVFERRY_DCHECK in" OFF)
 
