@@ -24,6 +24,8 @@ constexpr int kAskAgainMilliseconds = 10;
 
 // A worker that is silent for longer is worth a word.
 constexpr Duration kSilence = std::chrono::seconds(5);
+// One who is at work may take longer: measuring the copies takes some seconds by right.
+constexpr Duration kSlow = std::chrono::seconds(30);
 constexpr int kLookEveryMilliseconds = 1000;
 
 std::string who(const WorkerProcess& worker) {
@@ -217,15 +219,17 @@ WorkerProcess& Supervisor::other_than(const WorkerProcess& worker) {
   return &worker == prefill_.get() ? *decode_ : *prefill_;
 }
 
-bool Supervisor::explain_silence(const WorkerProcess& worker) {
-  const std::string silence = "no answer from " + who(worker) + " for 5 s; ";
+bool Supervisor::explain_silence(const WorkerProcess& worker, Duration waited) {
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(waited).count();
+  const std::string silence =
+      "no answer from " + who(worker) + " for " + std::to_string(seconds) + " s; ";
   for (const WorkerProcess* suspect : {&worker, &std::as_const(other_than(worker))}) {
     if (!suspect->is_stopped()) continue;
     progress_.say(silence + (suspect == &worker ? "it" : who(*suspect)) +
                   " is stopped: kill -CONT " + std::to_string(suspect->pid()));
     return true;
   }
-  if (said_slow_) return false;
+  if (said_slow_ || waited < kSlow) return false;
   said_slow_ = true;
   progress_.say(silence + "it is at work, or hangs");
   return true;
@@ -251,9 +255,8 @@ Result<nlohmann::json> Supervisor::wait_for(WorkerProcess& worker) {
       return make_error(StatusCode::kInternal,
                         worker.role() + " worker: " + reply.value("error", "no reason given"));
     }
-    if (!has_explained && clock.now() - asked_at >= kSilence) {
-      has_explained = explain_silence(worker);
-    }
+    const Duration waited = clock.now() - asked_at;
+    if (!has_explained && waited >= kSilence) has_explained = explain_silence(worker, waited);
     std::array<pollfd, 3> poll_fds = {pollfd{worker.channel().fd(), POLLIN, 0},
                                       pollfd{other.channel().fd(), POLLRDHUP, 0},
                                       pollfd{interrupts_.fd(), POLLIN, 0}};

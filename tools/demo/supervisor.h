@@ -48,7 +48,7 @@ class Supervisor {
   /// The error that a worker's end is, unless it ended because the whole job was interrupted.
   Status ended(WorkerProcess& worker);
   /// Says why no answer comes from `worker`; false when there is nothing new to say.
-  bool explain_silence(const WorkerProcess& worker);
+  bool explain_silence(const WorkerProcess& worker, Duration waited);
   WorkerProcess& other_than(const WorkerProcess& worker);
 
   const DemoPlan& plan_;
