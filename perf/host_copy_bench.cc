@@ -1,10 +1,3 @@
-// Gather and scatter on the host against the ceiling of the same run: the better of memcpy and a
-// contiguous streaming copy. All contenders take turns, over a working set larger than most caches.
-// Beside them the bare runs: the same pages in the same order, without digests or bookkeeping,
-// which is what the order of the pages leaves of the ceiling.
-//
-//   kvferry-bench [--gib N] [--reps N]
-
 #include <time.h>
 
 #include <algorithm>
@@ -26,6 +19,7 @@
 #include "kernels/paged_copy.h"
 #include "kvferry/checksum.h"
 #include "perf/bare_runs.h"
+#include "perf/benchmarks.h"
 
 namespace kvferry {
 namespace {
@@ -263,7 +257,9 @@ void report(const Scenario& scenario, const std::vector<Contender>& contenders) 
   }
 }
 
-int run(size_t gib, int reps) {
+}  // namespace
+
+int run_host_copy_bench(size_t gib, int reps) {
   auto pages = HostBuffer::create(gib << 30);
   auto chunks = HostBuffer::create(gib << 30);
   if (!pages || !chunks) {
@@ -304,16 +300,4 @@ int run(size_t gib, int reps) {
   return 0;
 }
 
-}  // namespace
 }  // namespace kvferry
-
-int main(int argc, char** argv) {
-  size_t gib = 1;
-  int reps = 3;
-  for (int i = 1; i + 1 < argc; i += 2) {
-    const std::string_view option = argv[i];
-    if (option == "--gib") gib = static_cast<size_t>(std::max(1, std::atoi(argv[i + 1])));
-    if (option == "--reps") reps = std::max(1, std::atoi(argv[i + 1]));
-  }
-  return kvferry::run(gib, reps);
-}

@@ -1,0 +1,20 @@
+#pragma once
+
+#include <cstddef>
+
+namespace kvferry {
+
+// What kvferry-bench runs. Each checks the bytes that it moved, prints to stdout, and returns an
+// exit code.
+
+/// Gather and scatter on the host against the ceiling of the same run: the better of memcpy and a
+/// contiguous streaming copy, over a working set larger than most caches. Beside them the bare
+/// runs: the same pages in the same order, without digests or bookkeeping, which is what the order
+/// of the pages leaves of the ceiling.
+int run_host_copy_bench(size_t gib, int reps);
+
+/// The price of a transfer apart from its bytes: small transfers a second, the time of one chunk,
+/// and what a connected pair uses while it has nothing to do.
+int run_transfer_bench(int rounds);
+
+}  // namespace kvferry

@@ -1,0 +1,24 @@
+// kvferry-bench host_copy [--gib N] [--reps N] | transfer [--rounds N]
+
+#include <CLI/CLI.hpp>
+
+#include "perf/benchmarks.h"
+
+int main(int argc, char** argv) {
+  CLI::App app("kvferry-bench measures kvferry beside what the machine could give.");
+  app.require_subcommand(1);
+
+  size_t gib = 1;
+  int reps = 3;
+  CLI::App* host_copy = app.add_subcommand("host_copy", "Gather and scatter beside their ceilings");
+  host_copy->add_option("--gib", gib, "Size of pages and of chunks")->check(CLI::Range(1, 1024));
+  host_copy->add_option("--reps", reps, "Times through all of it")->check(CLI::Range(1, 1000));
+
+  int rounds = 2000;
+  CLI::App* transfer = app.add_subcommand("transfer", "What a transfer costs apart from its bytes");
+  transfer->add_option("--rounds", rounds, "Transfers timed")->check(CLI::Range(4, 10'000'000));
+
+  CLI11_PARSE(app, argc, argv);
+  return transfer->parsed() ? kvferry::run_transfer_bench(rounds)
+                            : kvferry::run_host_copy_bench(gib, reps);
+}
