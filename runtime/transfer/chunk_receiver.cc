@@ -7,6 +7,9 @@ namespace kvferry {
 namespace {
 
 constexpr size_t kMaxReportedKeys = 16384;
+// Before a chunk is fetched again whose path failed; doubled each time.
+constexpr Duration kFirstPause = std::chrono::milliseconds(1);
+constexpr Duration kMaxPause = std::chrono::milliseconds(100);
 // So many fit into a message whatever their keys are: a length, a key and two positions each.
 constexpr size_t kMaxRequestItems = (kMaxMessageBytes - 64) / (4 + kMaxKeyBytes + 16);
 static_assert(kMaxRequestItems <= kMaxFetchItems);
@@ -82,6 +85,12 @@ void ChunkReceiver::end_fetch(FetchId id, const Status& status) {
       }
     }
   }
+  std::vector<Wanted> paused;
+  for (auto each = pausing_.begin(); each != pausing_.end();) {
+    const bool is_of_it = each->second.fetch->id == id;
+    if (is_of_it) paused.push_back(each->second);
+    each = is_of_it ? pausing_.erase(each) : std::next(each);
+  }
   for (auto& [transfer_id, granted] : granted_) {
     if (granted.wanted.fetch->id != id || granted.is_finished) continue;
     granted.wanted.fetch->end_status = status;
@@ -92,6 +101,10 @@ void ChunkReceiver::end_fetch(FetchId id, const Status& status) {
     const Wanted wanted = take_requested(fetch_id, item);
     wanted.fetch->end_status = status;
     finish(wanted, status);
+  }
+  for (const Wanted& each : paused) {
+    each.fetch->end_status = status;
+    finish(each, status);
   }
 }
 
@@ -277,9 +290,28 @@ void ChunkReceiver::refetch_or_finish(const Wanted& wanted, const Status& status
                                        " attempts"));
     return;
   }
+  // What was wrong on the way may be right at once; a path that fails needs time.
+  const Duration pause =
+      status.code() == StatusCode::kDataLoss
+          ? Duration::zero()
+          : std::min(kMaxPause, kFirstPause * (1 << std::min(item.refetches, 20)));
   ++item.refetches;
   ++context_.stats.chunks_refetched;
-  request({wanted});
+  if (pause == Duration::zero()) return request({wanted});
+  request_later(wanted, pause);
+}
+
+void ChunkReceiver::request_later(const Wanted& wanted, Duration delay) {
+  const uint64_t pause = next_pause_++;
+  pausing_.emplace(pause, wanted);
+  Executor& control = context_.control;
+  control.post_at(control.clock().now() + delay,
+                  [weak = std::weak_ptr<ChunkReceiver*>(self_), pause] {
+                    const std::shared_ptr<ChunkReceiver*> self = weak.lock();
+                    if (!self) return;
+                    const auto found = (*self)->pausing_.extract(pause);
+                    if (!found.empty()) (*self)->request({found.mapped()});
+                  });
 }
 
 void ChunkReceiver::finish(const Wanted& wanted, const Status& status) {
@@ -296,6 +328,7 @@ void ChunkReceiver::end(const Status& status) {
   waiting_offers_.clear();
   const auto granted = std::exchange(granted_, {});
   const auto requested = std::exchange(requested_, {});
+  const auto pausing = std::exchange(pausing_, {});
   for (const auto& [id, each] : granted) {
     context_.leases.fence(each.landing).ignore("held since the grant");
     if (!each.is_finished) finish(each.wanted, status);
@@ -305,6 +338,7 @@ void ChunkReceiver::end(const Status& status) {
       if (each) finish(*each, status);
     }
   }
+  for (const auto& [id, each] : pausing) finish(each, status);
 }
 
 }  // namespace kvferry

@@ -93,6 +93,8 @@ class ChunkReceiver {
   Wanted take_requested(uint64_t fetch_id, uint32_t item);
   void finish(const Wanted& wanted, const Status& status);
   void refetch_or_finish(const Wanted& wanted, const Status& status);
+  /// Asks again after `delay`.
+  void request_later(const Wanted& wanted, Duration delay);
 
   EngineContext& context_;
   const std::string peer_;
@@ -101,9 +103,13 @@ class ChunkReceiver {
   std::unordered_map<uint64_t, Request> requested_;  // by fetch id
   std::deque<OfferMessage> waiting_offers_;
   std::unordered_map<uint64_t, Granted> granted_;
+  std::unordered_map<uint64_t, Wanted> pausing_;  // before they are asked for again
+  uint64_t next_pause_ = 1;
   TimePoint last_progress_{};
   bool ended_ = false;
   Status end_status_;
+  // Timers hold it weakly: they do nothing once this is gone.
+  const std::shared_ptr<ChunkReceiver*> self_ = std::make_shared<ChunkReceiver*>(this);
 };
 
 }  // namespace kvferry
