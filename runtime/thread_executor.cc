@@ -15,6 +15,9 @@ namespace {
 
 // How many rounds of busy progress pass between two looks at the descriptors.
 constexpr uint32_t kBusyRoundsPerPoll = 16;
+// What was posted before a stop may post in turn, so many times over; a task that always posts the
+// next must not keep the thread.
+constexpr int kMaxRoundsToStop = 64;
 constexpr int kMaxSleepMs = 60'000;
 // How long a progress source is polled after it last had something. Longer than a fragment takes
 // (1 MiB in 80 to 150 us here): a side that sleeps between two of them must be woken by a system
@@ -67,6 +70,26 @@ void ThreadExecutor::stop() {
   }
   post([] {});  // wakes the thread
   thread_.join();
+  drop_tasks();
+}
+
+bool ThreadExecutor::is_stopping() {
+  MutexLock lock(mutex_);
+  return stopping_;
+}
+
+// While the rest of the executor still stands: what tasks own may post, or look at descriptors.
+void ThreadExecutor::drop_tasks() {
+  for (;;) {
+    std::vector<Task> posted;
+    std::priority_queue<Timer> timers;
+    {
+      MutexLock lock(mutex_);
+      posted.swap(posted_);
+      timers.swap(timers_);
+    }
+    if (posted.empty() && timers.empty()) return;
+  }
 }
 
 void ThreadExecutor::post(Task task) {
@@ -206,15 +229,14 @@ void ThreadExecutor::run() {
   ::pthread_setname_np(::pthread_self(), name_.substr(0, 15).c_str());
   uint32_t busy_rounds = 0;
   TimePoint last_progress{};
+  int rounds_to_stop = 0;
   for (;;) {
+    const bool stopping = is_stopping();
     const bool ran = run_posted();
+    if (stopping && (!ran || ++rounds_to_stop >= kMaxRoundsToStop)) return;
     run_due_timers();
     const bool progressed = progress_sources();
     if (progressed) last_progress = clock_.now();
-    {
-      MutexLock lock(mutex_);
-      if (stopping_ && posted_.empty()) return;
-    }
     const bool idle = !ran && !progressed;
     if (!idle || is_spinning(last_progress)) {
       if (idle) std::this_thread::yield();

@@ -25,8 +25,8 @@ class ThreadExecutor final : public Executor {
   static Result<std::unique_ptr<ThreadExecutor>> create(std::string name, const Clock& clock);
   ~ThreadExecutor() override;
 
-  /// Runs what was posted before, then ends the thread and waits for that; what is posted later
-  /// never runs. Not from the executor itself. Idempotent.
+  /// Runs what was posted before, and a bounded number of times what that posts, then ends the
+  /// thread and waits for that; the rest is dropped. Not from the executor itself. Idempotent.
   void stop();
 
   void post(Task task) override;
@@ -58,6 +58,8 @@ class ThreadExecutor final : public Executor {
   ThreadExecutor(std::string name, const Clock& clock, UniqueFd epoll, UniqueFd wake);
 
   void run();
+  bool is_stopping() KVFERRY_EXCLUDES(mutex_);
+  void drop_tasks() KVFERRY_EXCLUDES(mutex_);
   bool run_posted();
   void run_due_timers();
   bool progress_sources();

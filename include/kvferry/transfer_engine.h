@@ -80,8 +80,8 @@ struct TransferEngineOptions {
   /// A granted chunk that has not ended by then, or work without any progress for so long, ends the
   /// connection to its peer: the link is closed, which makes its memory quiet. Above 0.
   Duration transfer_timeout = std::chrono::seconds(30);
-  /// Source chunks that a lost peer could still read, at most; while there are so many, this engine
-  /// offers nothing. 0: half of staging_chunks.
+  /// While so many source chunks are kept because a lost peer could still read them, nothing new is
+  /// offered (what was under way when it was lost may pass the number). 0: half of staging_chunks.
   size_t max_quarantined_chunks = 0;
   Logger* logger = nullptr;  ///< borrowed; null: no log
   StagedFragmentHook staged_fragment_hook = nullptr;

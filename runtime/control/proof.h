@@ -6,6 +6,8 @@
 #include <span>
 #include <string_view>
 
+#include "kvferry/status.h"
+
 namespace kvferry {
 
 /// Which end of a control connection speaks. Part of a proof, so that neither side's can be thrown
@@ -20,8 +22,10 @@ using Proof = std::array<std::byte, 32>;
 ///
 /// It keeps strangers out. It does not encrypt, and does not stop one who can change what is under
 /// way between two peers: for that the network must be trusted, or a tunnel used.
-Proof prove(std::string_view token, ControlRole speaker, const Nonce& connector,
-            const Nonce& listener, std::span<const std::byte> statement);
+///
+/// Errors: kInternal if the cryptographic library refuses.
+Result<Proof> prove(std::string_view token, ControlRole speaker, const Nonce& connector,
+                    const Nonce& listener, std::span<const std::byte> statement);
 
 /// In a time that does not depend on where they differ.
 bool are_equal(const Proof& a, const Proof& b);

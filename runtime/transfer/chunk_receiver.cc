@@ -106,6 +106,16 @@ void ChunkReceiver::end_fetch(FetchId id, const Status& status) {
     each.fetch->end_status = status;
     finish(each, status);
   }
+  refuse_unwanted_offers();
+}
+
+void ChunkReceiver::refuse_unwanted_offers() {
+  const Status status(StatusCode::kCancelled, "not asked for any more");
+  std::erase_if(waiting_offers_, [&](const OfferMessage& offer) {
+    if (find_requested(offer.fetch_id, offer.item) != nullptr) return false;
+    outputs_.send_message(acknowledge(offer, ChunkOutcome::kRefused, status));
+    return true;
+  });
 }
 
 void ChunkReceiver::on_abandoned(uint64_t transfer_id) {
@@ -167,13 +177,13 @@ void ChunkReceiver::on_offer(const OfferMessage& offer) {
   }
   wanted->is_offered = true;  // no more offers wait than there are items
   waiting_offers_.push_back(offer);
-  pump();
+  context_.pump_soon();
 }
 
-void ChunkReceiver::pump() {
-  while (!ended_ && !waiting_offers_.empty() && grant(waiting_offers_.front())) {
-    waiting_offers_.pop_front();
-  }
+bool ChunkReceiver::pump_one() {
+  if (ended_ || waiting_offers_.empty() || !grant(waiting_offers_.front())) return false;
+  waiting_offers_.pop_front();
+  return true;
 }
 
 Result<ChunkPlan> ChunkReceiver::check_offer(const OfferMessage& offer,
@@ -243,11 +253,13 @@ void ChunkReceiver::on_abandon(const AbandonMessage& abandon) {
                          Status(abandon.code, "peer '" + peer_ + "': " + abandon.reason));
 }
 
-bool ChunkReceiver::is_stuck(TimePoint limit) const {
-  if (granted_.empty() && requested_.empty()) return false;
-  return last_progress_ < limit || std::ranges::any_of(granted_, [&](const auto& each) {
-           return each.second.granted_at < limit;
-         });
+bool ChunkReceiver::is_stuck(TimePoint now) const {
+  const Duration limit = context_.options.transfer_timeout;
+  // Offers that wait do so for our memory, which is not the peer's fault.
+  const bool waits_for_peer = !requested_.empty() && waiting_offers_.empty();
+  return (waits_for_peer && now - last_progress_ > limit) ||
+         std::ranges::any_of(
+             granted_, [&](const auto& each) { return now - each.second.granted_at > limit; });
 }
 
 void ChunkReceiver::on_received(uint64_t transfer_id, const Status& status) {
@@ -259,7 +271,7 @@ void ChunkReceiver::on_received(uint64_t transfer_id, const Status& status) {
   const ChunkOutcome outcome = status.is_ok() ? ChunkOutcome::kVerified : ChunkOutcome::kFailed;
   outputs_.send_message(
       AckMessage{transfer_id, granted.offer.source, outcome, std::string(status.message())});
-  if (granted.is_finished) return pump();
+  if (granted.is_finished) return;
   if (status.is_ok()) {
     const PagedChunk& pages = granted.wanted.item().want.destination;
     ++context_.stats.chunks_received;
@@ -269,7 +281,6 @@ void ChunkReceiver::on_received(uint64_t transfer_id, const Status& status) {
   } else {
     refetch_or_finish(granted.wanted, status);
   }
-  pump();
 }
 
 void ChunkReceiver::refetch_or_finish(const Wanted& wanted, const Status& status) {

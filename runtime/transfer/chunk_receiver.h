@@ -40,11 +40,12 @@ class ChunkReceiver {
   /// The landing memory of a granted chunk is quiet.
   void on_received(uint64_t transfer_id, const Status& status);
 
-  /// Grants what fits into the landing pool. Call when a slot was released.
-  void pump();
+  /// Grants one offer, if one waits and the landing pool has room. False: neither.
+  bool pump_one();
 
-  /// Something was granted, or is wanted without any progress, since `limit` or longer.
-  bool is_stuck(TimePoint limit) const;
+  /// Something was granted longer ago than transfer_timeout, or the peer has answered nothing for
+  /// as long.
+  bool is_stuck(TimePoint now) const;
 
   /// Ends everything with `status`, after the data path is quiet.
   void end(const Status& status);
@@ -91,6 +92,7 @@ class ChunkReceiver {
   /// The place of an item that the peer has not answered for; null if there is none.
   Wanted* find_requested(uint64_t fetch_id, uint32_t item);
   Wanted take_requested(uint64_t fetch_id, uint32_t item);
+  void refuse_unwanted_offers();
   void finish(const Wanted& wanted, const Status& status);
   void refetch_or_finish(const Wanted& wanted, const Status& status);
   /// Asks again after `delay`.

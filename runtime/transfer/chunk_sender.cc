@@ -4,6 +4,12 @@
 #include <utility>
 
 namespace kvferry {
+namespace {
+
+// An offer may wait for the peer's memory, which others use: so much longer than a granted chunk.
+constexpr int kOfferPatience = 4;
+
+}  // namespace
 
 ChunkSender::ChunkSender(EngineContext& context, std::string peer, Outputs outputs)
     : context_(context), peer_(std::move(peer)), outputs_(std::move(outputs)) {}
@@ -20,15 +26,18 @@ void ChunkSender::on_fetch(FetchMessage fetch) {
       planned_.push_back(std::move(planned));
     }
   }
-  pump();
+  context_.pump_soon();
 }
 
-void ChunkSender::pump() {
-  while (!ended_ && !planned_.empty() && offer(planned_.front())) planned_.pop_front();
+bool ChunkSender::pump_one() {
+  if (ended_ || planned_.empty() || !offer(planned_.front())) return false;
+  planned_.pop_front();
+  return true;
 }
 
 bool ChunkSender::offer(const Planned& planned) {
-  if (context_.provider == nullptr) {
+  ChunkProvider* const provider = context_.provider;  // open_chunk may change it
+  if (provider == nullptr) {
     refuse(planned, Status(StatusCode::kNotFound, "this engine serves no chunks"));
     return true;
   }
@@ -41,20 +50,21 @@ bool ChunkSender::offer(const Planned& planned) {
   }
   auto staging = context_.staging.allocate(1);
   if (!staging) return false;
-  auto pages = context_.provider->open_chunk(planned.ref);
+  auto pages = provider->open_chunk(planned.ref);
   if (!pages) {
     refuse(planned, pages.error());
     return true;
   }
-  const Status posted = post(planned, *pages, std::move(staging).value());
+  const Status posted = post(planned, *provider, *pages, std::move(staging).value());
   if (!posted.is_ok()) {
-    context_.provider->close_chunk(planned.ref);
+    provider->close_chunk(planned.ref);
     refuse(planned, posted);
   }
   return true;
 }
 
-Status ChunkSender::post(const Planned& planned, const PagedChunk& pages, MemoryObjPtr staging) {
+Status ChunkSender::post(const Planned& planned, ChunkProvider& provider, const PagedChunk& pages,
+                         MemoryObjPtr staging) {
   if (pages.layout == nullptr) return Status(StatusCode::kInternal, "the provider gave no layout");
   if (std::ranges::any_of(pages.slots, [](int64_t slot) { return slot < 0; })) {
     return Status(StatusCode::kInternal, "the provider gave a chunk that lacks tokens");
@@ -83,10 +93,10 @@ Status ChunkSender::post(const Planned& planned, const PagedChunk& pages, Memory
   Posted posted;
   posted.planned = planned;
   posted.source = source;
-  posted.provider = context_.provider;
+  posted.provider = &provider;
+  posted.since = context_.control.clock().now();
   posted.chunk = std::make_shared<OutgoingChunk>(
       OutgoingChunk{.transfer_id = id, .plan = std::move(plan), .staging = std::move(staging)});
-  if (posted_.empty()) last_progress_ = context_.control.clock().now();
   posted_.emplace(id, std::move(posted));
   outputs_.send_message(message);
   return {};
@@ -108,16 +118,17 @@ void ChunkSender::on_grant(const GrantMessage& grant) {
   Posted& posted = found->second;
   context_.leases.begin_use(posted.source).ignore("granted by this object a moment ago");
   posted.state = TransferState::kDraining;
-  posted.granted_at = last_progress_ = context_.control.clock().now();
+  posted.since = context_.control.clock().now();
   posted.chunk->landing = grant.landing;
   outputs_.send_chunk(posted.chunk);
 }
 
-bool ChunkSender::is_stuck(TimePoint limit) const {
-  if (posted_.empty()) return false;
-  return last_progress_ < limit || std::ranges::any_of(posted_, [&](const auto& each) {
-           return each.second.state == TransferState::kDraining && each.second.granted_at < limit;
-         });
+bool ChunkSender::is_stuck(TimePoint now) const {
+  const Duration limit = context_.options.transfer_timeout;
+  return std::ranges::any_of(posted_, [&](const auto& each) {
+    const bool is_granted = each.second.state == TransferState::kDraining;
+    return now - each.second.since > (is_granted ? limit : kOfferPatience * limit);
+  });
 }
 
 void ChunkSender::on_sent(uint64_t transfer_id, const Status& status) {
@@ -158,10 +169,8 @@ void ChunkSender::finish_if_quiet(uint64_t transfer_id, Posted& posted) {
   const ChunkRef ref = std::move(posted.planned.ref);
   ChunkProvider* const provider = posted.provider;
   context_.leases.fence(posted.source).ignore("held since the offer");
-  last_progress_ = context_.control.clock().now();
   posted_.erase(transfer_id);  // drops the staging memory; the pool's listener pumps
   provider->close_chunk(ref);
-  pump();
 }
 
 std::vector<LeaseId> ChunkSender::end(bool peer_cannot_read) {

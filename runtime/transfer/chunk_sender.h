@@ -35,11 +35,11 @@ class ChunkSender {
   /// The data path is done with the staging memory.
   void on_sent(uint64_t transfer_id, const Status& status);
 
-  /// Offers what fits into the staging pool. Call when a slot was released.
-  void pump();
+  /// Offers one chunk, if one is planned and the staging pool has room. False: neither.
+  bool pump_one();
 
-  /// Something was granted, or is under way without any progress, since `limit` or longer.
-  bool is_stuck(TimePoint limit) const;
+  /// Something was granted longer ago than transfer_timeout, or offered four times as long ago.
+  bool is_stuck(TimePoint now) const;
 
   /// Ends everything after the data path is quiet. Sources that the peer was granted are fenced if
   /// `peer_cannot_read`, else quarantined; returns the quarantined.
@@ -57,7 +57,7 @@ class ChunkSender {
     LeaseId source;
     ChunkProvider* provider = nullptr;  ///< whose pages are open
     std::shared_ptr<OutgoingChunk> chunk;
-    TimePoint granted_at{};
+    TimePoint since{};  ///< offered, then granted
     bool sent = false;
     bool acknowledged = false;
     ChunkOutcome outcome = ChunkOutcome::kFailed;
@@ -65,7 +65,8 @@ class ChunkSender {
 
   /// False when the staging pool has nothing left.
   bool offer(const Planned& planned);
-  Status post(const Planned& planned, const PagedChunk& pages, MemoryObjPtr staging);
+  Status post(const Planned& planned, ChunkProvider& provider, const PagedChunk& pages,
+              MemoryObjPtr staging);
   void refuse(const Planned& planned, const Status& status);
   void finish_if_quiet(uint64_t transfer_id, Posted& posted);
 
@@ -74,7 +75,6 @@ class ChunkSender {
   Outputs outputs_;
   std::deque<Planned> planned_;
   std::unordered_map<uint64_t, Posted> posted_;
-  TimePoint last_progress_{};
   bool ended_ = false;
 };
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "core/printable.h"
@@ -28,6 +29,9 @@ struct EngineContext {
   TransferStats& stats;
   ChunkProvider* provider = nullptr;
   uint64_t next_transfer_id = 1;
+  /// Lets every session use free slots, in turn, soon. Sessions never help themselves: one with
+  /// much to do would leave nothing to the others.
+  std::function<void()> pump_soon;
 
   /// The one way into the log. A line may quote what a peer wrote (names, reasons): it stays one
   /// line of plain text, of bounded length.

@@ -60,10 +60,12 @@ Result<std::unique_ptr<EngineCore>> EngineCore::create(TransferEngineOptions opt
       MemoryPool::create({.slot_bytes = options.chunk_bytes, .num_slots = options.landing_chunks}));
   core->context_ = std::make_unique<EngineContext>(EngineContext{
       std::move(options), environment.control, environment.data, environment.processes,
-      *core->staging_, *core->landing_, core->leases_, core->stats_, nullptr, 1});
+      *core->staging_, *core->landing_, core->leases_, core->stats_, nullptr, 1, nullptr});
   const auto pump_soon = [raw = core.get(), &control = environment.control] {
+    if (raw->pump_is_due_.exchange(true)) return;
     control.post([raw] { raw->pump(); });
   };
+  core->context_->pump_soon = pump_soon;
   core->staging_->set_release_listener(pump_soon);
   core->landing_->set_release_listener(pump_soon);
   return core;
@@ -75,8 +77,15 @@ EngineCore::~EngineCore() {
   landing_->set_release_listener(nullptr);
 }
 
+// One slot each in turn, and another session first each time.
 void EngineCore::pump() {
-  for (const auto& session : std::vector(sessions_)) session->pump();
+  pump_is_due_ = false;
+  if (sessions_.empty()) return;
+  std::ranges::rotate(sessions_, sessions_.begin() + 1);
+  for (bool any = true; any;) {
+    any = false;
+    for (const auto& session : std::vector(sessions_)) any = session->pump_one() || any;
+  }
 }
 
 Status EngineCore::admit(const std::string& peer) const {
@@ -116,8 +125,10 @@ void EngineCore::add_peer(std::unique_ptr<Channel> channel, ControlRole role,
       .on_ended =
           [this, raw](const Status& status) {
             remember_quiet(*raw);
-            if (on_peer_lost_ && !ending_ && raw->was_ready())
-              on_peer_lost_(raw->peer_name(), status);
+            const auto on_peer_lost = on_peer_lost_;  // which may replace itself
+            if (on_peer_lost && !ending_ && raw->was_ready()) {
+              on_peer_lost(raw->peer_name(), status);
+            }
             if (ending_) remove(raw);
           },
       .on_reclaimed = [this, raw] { remove(raw); },
@@ -127,6 +138,10 @@ void EngineCore::add_peer(std::unique_ptr<Channel> channel, ControlRole role,
 void EngineCore::remember_quiet(const PeerSession& session) {
   if (session.peer_name().empty()) return;
   quiet_.push_back({session.peer_name(), session.id()});
+  const auto is_of_peer = [&](const Quiet& each) { return each.peer == session.peer_name(); };
+  if (std::ranges::count_if(quiet_, is_of_peer) > static_cast<ptrdiff_t>(kMaxQuietSessions)) {
+    quiet_.erase(std::ranges::find_if(quiet_, is_of_peer));  // its oldest
+  }
   if (quiet_.size() > kMaxRemembered) quiet_.pop_front();
 }
 
@@ -165,7 +180,9 @@ void EngineCore::fetch(FetchId id, const std::string& peer, std::vector<FetchIte
       return;
     }
   }
-  const Status status(StatusCode::kUnavailable, "no peer named '" + peer + "' is connected");
+  const Status status =
+      ending_ ? Status(StatusCode::kCancelled, "the engine is shutting down")
+              : Status(StatusCode::kUnavailable, "no peer named '" + peer + "' is connected");
   for (size_t i = 0; i < items.size() && options.on_chunk; ++i) options.on_chunk(i, status);
   if (options.on_done) options.on_done();
 }

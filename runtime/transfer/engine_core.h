@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -83,7 +84,8 @@ class EngineCore {
     std::string peer;
     Nonce session{};
   };
-  std::deque<Quiet> quiet_;  // ended sessions, whose links are gone
+  std::deque<Quiet> quiet_;               // ended sessions, whose links are gone
+  std::atomic<bool> pump_is_due_{false};  // memory is released on any thread
   bool ending_ = false;
   std::function<void()> on_all_ended_;
 };

@@ -81,10 +81,10 @@ void PeerSession::end_fetch(FetchId id, const Status& status) {
   if (state_ == State::kReady) receiver_->end_fetch(id, status);
 }
 
-void PeerSession::pump() {
-  if (state_ != State::kReady) return;
-  sender_->pump();
-  receiver_->pump();
+bool PeerSession::pump_one() {
+  if (state_ != State::kReady) return false;
+  const bool offered = sender_->pump_one();
+  return receiver_->pump_one() || offered;
 }
 
 void PeerSession::close(const Status& status) { end(status, true); }
@@ -126,25 +126,26 @@ Status PeerSession::on(GreetingMessage& greeting) {
   KVFERRY_RETURN_IF_ERROR(in_order(state_ == State::kGreeting));
   peer_nonce_ = greeting.nonce;
   state_ = State::kHello;
-  if (role_ == ControlRole::kConnector) say_hello();
-  return {};
+  return role_ == ControlRole::kConnector ? say_hello() : Status();
 }
 
-Proof PeerSession::proof_of(const HelloMessage& hello, ControlRole speaker) const {
+Result<Proof> PeerSession::proof_of(const HelloMessage& hello, ControlRole speaker) const {
   const bool connects = role_ == ControlRole::kConnector;
   return prove(context_.options.token, speaker, connects ? own_nonce_ : peer_nonce_,
                connects ? peer_nonce_ : own_nonce_, hello_statement(hello));
 }
 
-void PeerSession::say_hello() {
-  own_hello_.proof = proof_of(own_hello_, role_);
+Status PeerSession::say_hello() {
+  KVFERRY_ASSIGN_OR_RETURN(own_hello_.proof, proof_of(own_hello_, role_));
   send(own_hello_);
+  return {};
 }
 
 Status PeerSession::check_hello(const HelloMessage& hello) const {
   const ControlRole peer_role =
       role_ == ControlRole::kConnector ? ControlRole::kListener : ControlRole::kConnector;
-  if (!are_equal(hello.proof, proof_of(hello, peer_role))) {
+  KVFERRY_ASSIGN_OR_RETURN(const Proof expected, proof_of(hello, peer_role));
+  if (!are_equal(hello.proof, expected)) {
     return Status(StatusCode::kPermissionDenied,
                   "the peer's token is not ours; give both sides the same");
   }
@@ -162,7 +163,7 @@ Status PeerSession::on(HelloMessage& hello) {
   channel_->trust();
   peer_hello_ = std::move(hello);
   peer_name_ = peer_hello_.name;
-  if (role_ == ControlRole::kListener) say_hello();
+  if (role_ == ControlRole::kListener) KVFERRY_RETURN_IF_ERROR(say_hello());
   events_.on_known();
   find_paths();
   state_ = State::kPath;
@@ -176,11 +177,12 @@ void PeerSession::find_paths() {
   const PeerClass best_path = context_.options.best_path;
   own_path_.same_host = best_path <= PeerClass::kSameHostShm &&
                         transport.is_available(PeerClass::kSameHostShm).is_ok();
-  own_path_.can_pull = best_path <= PeerClass::kSameHostPull &&
-                       transport.is_available(PeerClass::kSameHostPull).is_ok() &&
-                       context_.processes.can_read(peer_hello_.pid, peer_hello_.probe_address,
-                                                   peer_hello_.probe_value);
-  process_ = context_.processes.watch(peer_hello_.pid, context_.control);
+  // Containers may share a kernel and not its process ids: who has the probe word is the peer.
+  const bool is_that_process = context_.processes.can_read(
+      peer_hello_.pid, peer_hello_.probe_address, peer_hello_.probe_value);
+  own_path_.can_pull = is_that_process && best_path <= PeerClass::kSameHostPull &&
+                       transport.is_available(PeerClass::kSameHostPull).is_ok();
+  if (is_that_process) process_ = context_.processes.watch(peer_hello_.pid, context_.control);
 }
 
 Result<PeerClass> PeerSession::choose_class(const PathMessage& peer) const {
@@ -322,7 +324,7 @@ void PeerSession::become_ready_if_both() {
 void PeerSession::tick() {
   if (state_ != State::kReady) return;
   silent_ticks_ = std::exchange(heard_, false) ? 0 : silent_ticks_ + 1;
-  if (silent_ticks_ > kTicksOfSilence) {
+  if (silent_ticks_ >= kTicksOfSilence) {
     return end(
         Status(StatusCode::kUnavailable, "the peer is silent; is it stopped, or the network cut?"),
         false);
@@ -338,8 +340,8 @@ void PeerSession::tick() {
 }
 
 Status PeerSession::why_stuck() const {
-  const TimePoint limit = context_.control.clock().now() - context_.options.transfer_timeout;
-  if (!sender_->is_stuck(limit) && !receiver_->is_stuck(limit)) return {};
+  const TimePoint now = context_.control.clock().now();
+  if (!sender_->is_stuck(now) && !receiver_->is_stuck(now)) return {};
   return {StatusCode::kDeadlineExceeded, "a transfer with the peer makes no progress"};
 }
 

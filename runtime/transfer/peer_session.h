@@ -21,7 +21,7 @@ namespace kvferry {
 ///   greeting -> hello -> path -> link -> ready -> ending -> ended
 ///
 /// The end of the control connection ends every transfer. Sources that the peer may still read
-/// stay quarantined until the peer's process is gone.
+/// stay quarantined until the peer says that it is quiet, or its process is gone.
 ///
 /// Threads: the control executor.
 class PeerSession : public std::enable_shared_from_this<PeerSession> {
@@ -49,7 +49,8 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
   void fetch(FetchId id, std::vector<FetchItem> items, FetchOptions options);
   /// Ends what has not arrived of a fetch, if this session has it.
   void end_fetch(FetchId id, const Status& status);
-  void pump();
+  /// Uses one slot of each pool at most, if there is work and room for it. False: neither.
+  bool pump_one();
 
   /// Ends in order: transfers are cancelled, the link closed, the peer told goodbye.
   void close(const Status& status);
@@ -93,8 +94,8 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
   Status on(PingMessage&);
   Status on(QuietMessage& quiet);
 
-  Proof proof_of(const HelloMessage& hello, ControlRole speaker) const;
-  void say_hello();
+  Result<Proof> proof_of(const HelloMessage& hello, ControlRole speaker) const;
+  Status say_hello();
   Status check_hello(const HelloMessage& hello) const;
   void find_paths();
   Result<PeerClass> choose_class(const PathMessage& peer) const;

@@ -342,6 +342,12 @@ TEST_F(ThreadExecutorTest, DestructionRunsWhatWasPostedAndDropsTimers) {
   EXPECT_TRUE(weak.expired());
 }
 
+TEST_F(ThreadExecutorTest, ATaskThatAlwaysPostsTheNextDoesNotKeepItFromStopping) {
+  std::function<void()> again = [&, raw = executor.get()] { raw->post(again); };
+  executor->post(again);
+  executor->stop();
+}
+
 TEST_F(ThreadExecutorTest, WhatIsPostedAfterAStopNeverRunsAndIsFreed) {
   bool ran = false;
   auto owned = std::make_shared<int>(0);

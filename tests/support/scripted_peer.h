@@ -82,7 +82,8 @@ class ScriptedPeer {
   /// After greet().
   bool say_hello() {
     hello_.proof =
-        prove(token_, ControlRole::kConnector, nonce_, their_nonce_, hello_statement(hello_));
+        prove(token_, ControlRole::kConnector, nonce_, their_nonce_, hello_statement(hello_))
+            .value();
     return client_.send(hello_);
   }
 

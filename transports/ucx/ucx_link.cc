@@ -351,7 +351,11 @@ size_t UcxLink::num_to_wait_for() const {
 // being set up or taken down and, in mode kPeer, before the endpoint is closed by force.
 // docs/gotchas.md has the reasons for each step.
 UcxLink::WorkerEnd UcxLink::worker_end() {
-  if (!is_progressed_) return WorkerEnd::kDestroy;
+  if (!endpoint_.is_open() && !is_progressed_) return WorkerEnd::kDestroy;
+  if (!is_progressed_) {  // connect() failed half-way: its setup is under way
+    endpoint_.force_close();
+    return WorkerEnd::kDestroy;
+  }
   const TimePoint now = executor_.clock().now();
   if (options_.error_mode == UcxErrorMode::kPeer && endpoint_.is_open()) {
     const bool is_set_up = !hello_.is_pending();

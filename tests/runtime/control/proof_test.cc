@@ -15,7 +15,7 @@ constexpr Nonce kListenerNonce{std::byte{2}};
 
 Proof proof_of(std::string_view token, ControlRole speaker, const Nonce& connector,
                const Nonce& listener, std::string_view statement) {
-  return prove(token, speaker, connector, listener, std::as_bytes(std::span(statement)));
+  return prove(token, speaker, connector, listener, std::as_bytes(std::span(statement))).value();
 }
 
 // From Python: hmac.new(b"secret", b"kvferry control 1" + bytes([0]) + bytes([1] + [0]*15) +

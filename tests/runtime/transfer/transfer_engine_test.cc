@@ -292,6 +292,69 @@ TEST(TransferEngine, AFetchThatIsCancelledInMidTransferKeepsWhatHadArrived) {
   expect_at_rest(pair);
 }
 
+TEST(TransferEngine, APeerLostHandlerMayReplaceItself) {
+  EnginePair pair({});
+  std::promise<void> lost;
+  pair.decode->set_peer_lost_handler(
+      [&, big = std::string(1000, 'x')](const std::string&, const Status&) {
+        pair.decode->set_peer_lost_handler(nullptr);
+        EXPECT_EQ(big.size(), 1000U);
+        lost.set_value();
+      });
+  ASSERT_THAT(pair.connect(), IsOk());
+  pair.prefill.reset();
+  lost.get_future().wait();
+}
+
+TEST(TransferEngine, ACallbackThatRetriesAtOnceDoesNotKeepTheEngineFromEnding) {
+  EnginePair pair({});
+  ASSERT_THAT(pair.connect(), IsOk());
+  const auto chunks = pair.prefill_prompt(1, 256);
+  const auto opened = pair.decode_cache->open_prompt(chunks).value();
+  TransferEngine* const engine = pair.decode.get();
+  std::function<void(size_t, const Status&)> retry = [&](size_t, const Status&) {
+    engine->fetch("prefill",
+                  {{opened[0].ref, {&pair.decode_cache->cache().layout(), opened[0].slots}}},
+                  {.on_chunk = retry});
+  };
+  retry(0, Status());
+  pair.decode.reset();
+}
+
+/// Many chunks for one, one for another, through a pool of one slot.
+TEST(TransferEngine, APeerWithALongQueueDoesNotStarveAnother) {
+  EnginePair pair({.blocks = 8192, .pool_chunks = 1});
+  ASSERT_THAT(pair.connect(), IsOk());
+  auto other = pair.make_engine("other", {.pool_chunks = 1});
+  ASSERT_THAT(other->connect("127.0.0.1", pair.port), IsOk());
+  const auto many = pair.prefill_prompt(1, 256 * 300);
+  const auto opened = pair.decode_cache->open_prompt(many).value();
+  std::vector<FetchItem> items;
+  for (const PromptChunk& chunk : opened) {
+    items.push_back({chunk.ref, {&pair.decode_cache->cache().layout(), chunk.slots}});
+  }
+  std::atomic<int> arrived{0};
+  std::promise<void> all;
+  pair.decode->fetch(
+      "prefill", items,
+      {.on_chunk = [&](size_t, const Status&) { ++arrived; }, .on_done = [&] { all.set_value(); }});
+  EXPECT_TRUE(eventually([&] { return arrived > 3; }));
+  PagedKVCache pages = PagedKVCache::create(pair.model, pair.model.preset, 64, 3).value();
+  const auto blocks = pages.allocate(16).value();
+  std::vector<int64_t> slots;
+  for (int64_t i = 0; i < 256; ++i) {
+    slots.push_back(blocks[static_cast<size_t>(i / 16)] * 16 + i % 16);
+  }
+  std::promise<int> before;
+  other->fetch("prefill", {{many[0], {&pages.layout(), slots}}},
+               {.on_chunk = [&](size_t, const Status& status) {
+                 EXPECT_THAT(status, IsOk());
+                 before.set_value(arrived);
+               }});
+  EXPECT_LT(before.get_future().get(), 300) << "it did not wait for all of the other's";
+  all.get_future().wait();
+}
+
 TEST(TransferEngine, ManyItemsWithTheLongestKeysFitIntoItsMessages) {
   EnginePair pair({});
   ASSERT_THAT(pair.connect(), IsOk());
