@@ -44,7 +44,8 @@ void watch_supervisor(int supervisor_pid, const std::string& role) {
   std::thread([supervisor_pid, role] {
     const UniqueFd pidfd = open_pidfd(supervisor_pid);
     pollfd poll_fd{pidfd.get(), POLLIN, 0};
-    while (pidfd.is_open() && ::poll(&poll_fd, 1, -1) < 0) {
+    // Where there is no pidfd this looks once a second whose child it is.
+    while (::getppid() == supervisor_pid && ::poll(&poll_fd, 1, 1000) <= 0) {
     }
     end_without_supervisor(supervisor_pid, role);
   }).detach();

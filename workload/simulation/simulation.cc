@@ -107,7 +107,7 @@ void Simulation::draw_faults() {
   link.lose_sent = draw(3'000, 20'000);
   link.corrupt = draw(10'000, 80'000);
   wire_faults_.late = draw(30'000, 200'000);
-  wire_faults_.duplicate = random().below(4) == 0 ? 20'000 : 0;
+  wire_faults_.duplicate = random().below(3) == 0 ? 60'000 : 0;
   wire_faults_.overtake = random().below(6) == 0 ? 10'000 : 0;
   setup_.can_pull = random().below(2) == 0;
   setup_.pool_chunks = 1 + random().below(4);

@@ -190,6 +190,19 @@ TEST_F(HostilePeerTest, AnOfferOfAnotherShapeEndsTheItemWithoutAGrant) {
   expect_at_rest();
 }
 
+TEST_F(HostilePeerTest, AnOfferThatComesTwiceIsNotRefusedWhileItsTransferIsUnderWay) {
+  const FetchMessage fetch = let_engine_fetch(1);
+  EXPECT_TRUE(client().send(right_offer(fetch, 0, 5)));
+  const auto grant = client().receive_one<GrantMessage>();
+  ASSERT_TRUE(grant.has_value());
+  EXPECT_TRUE(client().send(right_offer(fetch, 0, 5)));
+  EXPECT_TRUE(
+      client().send(AbandonMessage{5, grant->landing, StatusCode::kCancelled, "changed my mind"}));
+  const auto ack = client().receive_one<AckMessage>();
+  ASSERT_TRUE(ack.has_value());
+  EXPECT_EQ(ack->outcome, ChunkOutcome::kFailed) << "a refusal would free the source at once";
+}
+
 TEST_F(HostilePeerTest, TwoChunksUnderOneNumberDoNotLeaveAnItemWaiting) {
   const FetchMessage fetch = let_engine_fetch(2);
   EXPECT_TRUE(client().send(right_offer(fetch, 0, 5)));
