@@ -54,8 +54,17 @@ Status DataPath::connect(std::string_view peer_address) { return link_->connect(
 
 void DataPath::close(std::function<void()> on_quiet) {
   closed_ = true;
+  {
+    MutexLock lock(mutex_);
+    takes_more_ = false;
+  }
   link_->close([this, on_quiet = std::move(on_quiet)] {
-    incoming_.clear();
+    std::unordered_map<uint64_t, std::shared_ptr<IncomingChunk>> dropped;
+    {
+      MutexLock lock(mutex_);
+      dropped.swap(incoming_);
+    }
+    dropped.clear();
     on_quiet();
   });
 }
@@ -125,15 +134,20 @@ void DataPath::finish_if_sent(const std::shared_ptr<OutgoingChunk>& chunk) {
 // ---- in
 
 void DataPath::expect(std::shared_ptr<IncomingChunk> chunk) {
-  if (closed_) return;
   chunk->accepted.assign(chunk->plan.fragments.size(), false);
-  incoming_.emplace(chunk->transfer_id, std::move(chunk));
+  MutexLock lock(mutex_);
+  if (takes_more_) incoming_.emplace(chunk->transfer_id, std::move(chunk));
+}
+
+std::shared_ptr<IncomingChunk> DataPath::find_incoming(uint64_t transfer_id) const {
+  MutexLock lock(mutex_);
+  const auto found = incoming_.find(transfer_id);
+  return found == incoming_.end() ? nullptr : found->second;
 }
 
 void DataPath::abandon(uint64_t transfer_id, const Status& status) {
-  const auto found = incoming_.find(transfer_id);
-  if (found == incoming_.end()) return;
-  const std::shared_ptr<IncomingChunk> chunk = found->second;
+  const std::shared_ptr<IncomingChunk> chunk = find_incoming(transfer_id);
+  if (!chunk) return;
   chunk->abandoned = true;
   if (chunk->status.is_ok()) chunk->status = status;
   if (events_.on_abandoned) events_.on_abandoned(transfer_id);
@@ -142,12 +156,12 @@ void DataPath::abandon(uint64_t transfer_id, const Status& status) {
 
 Result<std::shared_ptr<IncomingChunk>> DataPath::admit(const FragmentHeader& header,
                                                        size_t payload_bytes) {
-  const auto found = incoming_.find(header.transfer_id);
-  if (found == incoming_.end() || !(found->second->landing == header.landing)) {
+  const std::shared_ptr<IncomingChunk> found = find_incoming(header.transfer_id);
+  if (!found || !(found->landing == header.landing)) {
     return make_error(StatusCode::kFailedPrecondition,
                       "a fragment came for a lease that is not held (any more)");
   }
-  IncomingChunk& chunk = *found->second;
+  IncomingChunk& chunk = *found;
   if (chunk.abandoned) {
     return make_error(StatusCode::kCancelled, "a fragment came for a chunk that was given up");
   }
@@ -161,7 +175,7 @@ Result<std::shared_ptr<IncomingChunk>> DataPath::admit(const FragmentHeader& hea
     return make_error(StatusCode::kInvalidArgument,
                       fragment_name(chunk.plan, header.fragment) + " has a wrong size");
   }
-  return found->second;
+  return found;
 }
 
 OfferReply DataPath::on_offer(std::span<const std::byte> header_bytes, size_t payload_bytes) {
@@ -216,7 +230,10 @@ Status DataPath::verify_and_scatter(IncomingChunk& chunk, const FragmentHeader& 
 void DataPath::finish_if_received(const std::shared_ptr<IncomingChunk>& chunk) {
   if (closed_ || chunk->open_receives > 0) return;
   if (chunk->finished < chunk->plan.fragments.size() && !chunk->abandoned) return;
-  if (incoming_.erase(chunk->transfer_id) == 0) return;
+  {
+    MutexLock lock(mutex_);
+    if (incoming_.erase(chunk->transfer_id) == 0) return;  // `chunk` keeps it
+  }
   const ChunkPlan& plan = chunk->plan;
   if (chunk->status.is_ok() &&
       bind_digest(plan.identity, 0, plan.layout.num_tiles(), chunk->tile_sum,

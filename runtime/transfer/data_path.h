@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "kvferry/executor.h"
+#include "kvferry/mutex.h"
 #include "kvferry/transport.h"
 #include "runtime/control/messages.h"
 #include "runtime/transfer/chunk_transfer.h"
@@ -20,7 +21,7 @@ StoreHint staging_store(size_t staging_bytes);
 /// verify and scatter on the way in. The control side hears of a chunk once, when it has ended
 /// here.
 ///
-/// Threads: the data executor only; the events are called on it too.
+/// Threads: the data executor only, but for expect(); the events are called on it too.
 class DataPath {
  public:
   struct Events {
@@ -44,7 +45,8 @@ class DataPath {
   /// Gathers and offers the fragments of a granted chunk, one a turn of the executor.
   void send(std::shared_ptr<OutgoingChunk> chunk);
 
-  /// Lets the fragments of a granted chunk in. Call before the peer hears of the grant.
+  /// Lets the fragments of a granted chunk in. Call before the peer hears of the grant, from any
+  /// thread: as a task it could wait behind the very progress that brings the first fragment.
   void expect(std::shared_ptr<IncomingChunk> chunk);
 
   /// No more fragments of this chunk come, or are wanted: its pages are quiet from here on, and it
@@ -66,6 +68,8 @@ class DataPath {
                    const Status& received);
   Status verify_and_scatter(IncomingChunk& chunk, const FragmentHeader& header);
   void finish_if_received(const std::shared_ptr<IncomingChunk>& chunk);
+  /// Null when it is not expected (any more).
+  std::shared_ptr<IncomingChunk> find_incoming(uint64_t transfer_id) const KVFERRY_EXCLUDES(mutex_);
 
   std::unique_ptr<Link> link_;
   Executor& executor_;
@@ -73,7 +77,10 @@ class DataPath {
   const StoreHint staging_store_;
   StagedFragmentHook hook_;
   bool closed_ = false;
-  std::unordered_map<uint64_t, std::shared_ptr<IncomingChunk>> incoming_;
+
+  mutable Mutex mutex_;
+  bool takes_more_ KVFERRY_GUARDED_BY(mutex_) = true;
+  std::unordered_map<uint64_t, std::shared_ptr<IncomingChunk>> incoming_ KVFERRY_GUARDED_BY(mutex_);
 };
 
 }  // namespace kvferry

@@ -17,10 +17,10 @@ using ::testing::HasSubstr;
 /// No lease, no open page, no quarantine on either side.
 void expect_at_rest(EnginePair& pair) {
   EXPECT_TRUE(eventually([&] {
-    return pair.prefill->stats().leases_active == 0 && pair.decode->stats().leases_active == 0;
+    return pair.prefill->stats().leases_active == 0 && pair.decode->stats().leases_active == 0 &&
+           pair.provider->num_open() == 0;
   }));
   EXPECT_EQ(pair.prefill->stats().quarantined_bytes, 0U);
-  EXPECT_EQ(pair.provider->num_open(), 0);
 }
 
 TEST(TransferEngine, MovesAPromptIntoDifferentlyFragmentedPages) {
