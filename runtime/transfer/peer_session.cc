@@ -102,9 +102,9 @@ void PeerSession::on_bytes(std::span<const std::byte> bytes) {
   const std::shared_ptr<PeerSession> self = shared_from_this();
   heard_ = true;
   auto message = decode_message(bytes);
+  const bool is_told = message && std::holds_alternative<RefusalMessage>(*message);
   const Status status = message ? dispatch(std::move(message).value()) : message.error();
   if (status.is_ok()) return;
-  const bool is_told = message && std::holds_alternative<RefusalMessage>(*message);
   if (state_ < State::kReady && !is_told) {
     send(RefusalMessage{status.code(), std::string(status.message())});
   }
@@ -376,7 +376,7 @@ void PeerSession::make_directions() {
       ChunkReceiver::Outputs{
           .send_message = send_message,
           .expect_chunk =
-              [this](std::shared_ptr<IncomingChunk> chunk) { path_->expect(std::move(chunk)); },
+              [this](const std::shared_ptr<IncomingChunk>& chunk) { path_->expect(chunk); },
           .abandon_chunk =
               [this](uint64_t id, const Status& status) {
                 context_.data.post([path = path_, id, status] { path->abandon(id, status); });

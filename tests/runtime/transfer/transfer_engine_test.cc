@@ -330,6 +330,7 @@ TEST(TransferEngine, APeerWithALongQueueDoesNotStarveAnother) {
   const auto many = pair.prefill_prompt(1, 256 * 300);
   const auto opened = pair.decode_cache->open_prompt(many).value();
   std::vector<FetchItem> items;
+  items.reserve(opened.size());
   for (const PromptChunk& chunk : opened) {
     items.push_back({chunk.ref, {&pair.decode_cache->cache().layout(), chunk.slots}});
   }
@@ -342,6 +343,7 @@ TEST(TransferEngine, APeerWithALongQueueDoesNotStarveAnother) {
   PagedKVCache pages = PagedKVCache::create(pair.model, pair.model.preset, 64, 3).value();
   const auto blocks = pages.allocate(16).value();
   std::vector<int64_t> slots;
+  slots.reserve(256);
   for (int64_t i = 0; i < 256; ++i) {
     slots.push_back(blocks[static_cast<size_t>(i / 16)] * 16 + i % 16);
   }
