@@ -71,7 +71,7 @@ void DataPath::close(std::function<void()> on_quiet) {
 
 // ---- out
 
-void DataPath::send(std::shared_ptr<OutgoingChunk> chunk) { send_next(chunk); }
+void DataPath::send(const std::shared_ptr<OutgoingChunk>& chunk) { send_next(chunk); }
 
 void DataPath::send_next(const std::shared_ptr<OutgoingChunk>& chunk) {
   if (closed_) return;

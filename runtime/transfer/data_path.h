@@ -43,7 +43,7 @@ class DataPath {
   Status connect(std::string_view peer_address);
 
   /// Gathers and offers the fragments of a granted chunk, one a turn of the executor.
-  void send(std::shared_ptr<OutgoingChunk> chunk);
+  void send(const std::shared_ptr<OutgoingChunk>& chunk);
 
   /// Lets the fragments of a granted chunk in. Call before the peer hears of the grant, from any
   /// thread: as a task it could wait behind the very progress that brings the first fragment.

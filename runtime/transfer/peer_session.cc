@@ -366,7 +366,7 @@ void PeerSession::make_directions() {
                   ChunkSender::Outputs{
                       .send_message = send_message,
                       .send_chunk =
-                          [this](std::shared_ptr<OutgoingChunk> chunk) {
+                          [this](const std::shared_ptr<OutgoingChunk>& chunk) {
                             context_.data.post([path = path_, chunk] { path->send(chunk); });
                           },
                       .max_header_bytes = path_->capabilities().max_header_bytes,
