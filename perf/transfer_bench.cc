@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "kvferry/make_transport.h"
+#include "kvferry/slot_mapping.h"
 #include "kvferry/transfer_engine.h"
 #include "perf/benchmarks.h"
 #include "runtime/steady_clock.h"
@@ -55,10 +56,8 @@ class FilledCache final : public ChunkProvider {
     for (size_t i = 0; i < num_chunks; ++i) {
       refs_.push_back(ref_of(static_cast<uint8_t>(i), chunk_tokens));
       const auto blocks = cache_.allocate(cache_.blocks_for(chunk_tokens)).value();
-      std::vector<int64_t>& slots = slots_.emplace_back();
-      for (int64_t token = 0; token < chunk_tokens; ++token) {
-        slots.push_back(blocks[static_cast<size_t>(token / 16)] * 16 + token % 16);
-      }
+      const std::vector<int64_t>& slots = slots_.emplace_back(
+          slots_from_block_table(blocks, kModel.block_tokens, 0, chunk_tokens).value());
       fill_chunk(cache_.layout(), slots, refs_[i].key.chunk_hash).ignore("slots are the cache's");
     }
   }

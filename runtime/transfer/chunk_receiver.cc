@@ -109,11 +109,15 @@ void ChunkReceiver::end_fetch(FetchId id, const Status& status) {
   refuse_unwanted_offers();
 }
 
+void ChunkReceiver::refuse_unasked(const OfferMessage& offer) {
+  const Status status(StatusCode::kFailedPrecondition, "not asked for (any more)");
+  outputs_.send_message(acknowledge(offer, ChunkOutcome::kRefused, status));
+}
+
 void ChunkReceiver::refuse_unwanted_offers() {
-  const Status status(StatusCode::kCancelled, "not asked for any more");
   std::erase_if(waiting_offers_, [&](const OfferMessage& offer) {
     if (find_requested(offer.fetch_id, offer.item) != nullptr) return false;
-    outputs_.send_message(acknowledge(offer, ChunkOutcome::kRefused, status));
+    refuse_unasked(offer);
     return true;
   });
 }
@@ -171,8 +175,7 @@ void ChunkReceiver::on_offer(const OfferMessage& offer) {
   }
   Wanted* const wanted = find_requested(offer.fetch_id, offer.item);
   if (wanted == nullptr || wanted->is_offered) {
-    const Status status(StatusCode::kFailedPrecondition, "not asked for (any more)");
-    outputs_.send_message(acknowledge(offer, ChunkOutcome::kRefused, status));
+    refuse_unasked(offer);
     return;
   }
   wanted->is_offered = true;  // no more offers wait than there are items
@@ -204,8 +207,7 @@ Result<ChunkPlan> ChunkReceiver::check_offer(const OfferMessage& offer,
 
 bool ChunkReceiver::grant(const OfferMessage& offer) {
   if (find_requested(offer.fetch_id, offer.item) == nullptr) {
-    const Status status(StatusCode::kFailedPrecondition, "not asked for (any more)");
-    outputs_.send_message(acknowledge(offer, ChunkOutcome::kRefused, status));
+    refuse_unasked(offer);
     return true;
   }
   auto landing = context_.landing.allocate(1);

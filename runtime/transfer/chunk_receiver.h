@@ -92,6 +92,7 @@ class ChunkReceiver {
   /// The place of an item that the peer has not answered for; null if there is none.
   Wanted* find_requested(uint64_t fetch_id, uint32_t item);
   Wanted take_requested(uint64_t fetch_id, uint32_t item);
+  void refuse_unasked(const OfferMessage& offer);
   void refuse_unwanted_offers();
   void finish(const Wanted& wanted, const Status& status);
   void refetch_or_finish(const Wanted& wanted, const Status& status);

@@ -133,10 +133,10 @@ void DataPath::finish_if_sent(const std::shared_ptr<OutgoingChunk>& chunk) {
 
 // ---- in
 
-void DataPath::expect(const std::shared_ptr<IncomingChunk>& chunk) {
+void DataPath::expect(std::shared_ptr<IncomingChunk> chunk) {
   chunk->accepted.assign(chunk->plan.fragments.size(), false);
   MutexLock lock(mutex_);
-  if (takes_more_) incoming_.emplace(chunk->transfer_id, chunk);
+  if (takes_more_) incoming_.emplace(chunk->transfer_id, std::move(chunk));
 }
 
 std::shared_ptr<IncomingChunk> DataPath::find_incoming(uint64_t transfer_id) const {

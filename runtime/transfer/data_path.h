@@ -47,7 +47,7 @@ class DataPath {
 
   /// Lets the fragments of a granted chunk in. Call before the peer hears of the grant, from any
   /// thread: as a task it could wait behind the very progress that brings the first fragment.
-  void expect(const std::shared_ptr<IncomingChunk>& chunk);
+  void expect(std::shared_ptr<IncomingChunk> chunk);
 
   /// No more fragments of this chunk come, or are wanted: its pages are quiet from here on, and it
   /// ends as failed once its open receives have.

@@ -11,7 +11,7 @@ constexpr size_t kMaxHandshakes = 64;
 // Ended sessions whose peers may yet ask whether we are quiet, at most.
 constexpr size_t kMaxRemembered = 1024;
 // Longer than anyone waits, and far from where a point in time overflows.
-constexpr Duration kMaxHandshakeTimeout = std::chrono::hours(24);
+constexpr Duration kMaxTimeout = std::chrono::hours(24);
 
 Status check_options(const TransferEngineOptions& options) {
   const auto invalid = [](const std::string& what) {
@@ -25,14 +25,11 @@ Status check_options(const TransferEngineOptions& options) {
   if (options.name.size() > kMaxNameBytes) return too_long("name", options.name);
   if (options.token.empty()) return invalid("token is empty; peers must share a secret");
   if (options.token.size() > kMaxNameBytes) return too_long("token", options.token);
-  if (options.handshake_timeout <= Duration::zero())
-    return invalid("handshake_timeout is not above 0");
-  if (options.handshake_timeout > kMaxHandshakeTimeout) {
-    return invalid("handshake_timeout is above 24 hours");
-  }
-  if (options.silence_limit <= Duration::zero()) return invalid("silence_limit is not above 0");
-  if (options.transfer_timeout <= Duration::zero()) {
-    return invalid("transfer_timeout is not above 0");
+  for (const auto& [name, timeout] : {std::pair("handshake_timeout", options.handshake_timeout),
+                                      std::pair("silence_limit", options.silence_limit),
+                                      std::pair("transfer_timeout", options.transfer_timeout)}) {
+    if (timeout <= Duration::zero()) return invalid(std::string(name) + " is not above 0");
+    if (timeout > kMaxTimeout) return invalid(std::string(name) + " is above 24 hours");
   }
   if (options.chunk_bytes == 0) return invalid("chunk_bytes is 0");
   if (options.staging_chunks == 0) return invalid("staging_chunks is 0");
@@ -148,8 +145,7 @@ void EngineCore::remember_quiet(const PeerSession& session) {
 std::vector<Nonce> EngineCore::quiet_with(const std::string& peer) const {
   std::vector<Nonce> sessions;
   for (auto each = quiet_.rbegin(); each != quiet_.rend(); ++each) {
-    if (each->peer == peer && sessions.size() < kMaxQuietSessions)
-      sessions.push_back(each->session);
+    if (each->peer == peer) sessions.push_back(each->session);  // kMaxQuietSessions at most
   }
   return sessions;
 }

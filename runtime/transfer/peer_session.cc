@@ -376,7 +376,7 @@ void PeerSession::make_directions() {
       ChunkReceiver::Outputs{
           .send_message = send_message,
           .expect_chunk =
-              [this](const std::shared_ptr<IncomingChunk>& chunk) { path_->expect(chunk); },
+              [this](std::shared_ptr<IncomingChunk> chunk) { path_->expect(std::move(chunk)); },
           .abandon_chunk =
               [this](uint64_t id, const Status& status) {
                 context_.data.post([path = path_, id, status] { path->abandon(id, status); });

@@ -4,6 +4,7 @@
 #include <numeric>
 #include <utility>
 
+#include "kvferry/slot_mapping.h"
 #include "workload/oracle/kv_content.h"
 
 namespace kvferry {
@@ -76,10 +77,8 @@ SimNode::~SimNode() { process_.forget_tasks(); }
 
 Result<std::vector<int64_t>> SimNode::allocate_slots(std::vector<int64_t>& blocks) {
   KVFERRY_ASSIGN_OR_RETURN(blocks, cache_.allocate(kBlocksPerChunk));
-  std::vector<int64_t> slots;
-  for (int64_t token = 0; token < kChunkTokens; ++token) {
-    slots.push_back(blocks[static_cast<size_t>(token / 16)] * 16 + token % 16);
-  }
+  KVFERRY_ASSIGN_OR_RETURN(std::vector<int64_t> slots,
+                           slots_from_block_table(blocks, kModel.block_tokens, 0, kChunkTokens));
   check_poison(slots);
   return slots;
 }

@@ -342,11 +342,7 @@ TEST(TransferEngine, APeerWithALongQueueDoesNotStarveAnother) {
   EXPECT_TRUE(eventually([&] { return arrived > 3; }));
   PagedKVCache pages = PagedKVCache::create(pair.model, pair.model.preset, 64, 3).value();
   const auto blocks = pages.allocate(16).value();
-  std::vector<int64_t> slots;
-  slots.reserve(256);
-  for (int64_t i = 0; i < 256; ++i) {
-    slots.push_back(blocks[static_cast<size_t>(i / 16)] * 16 + i % 16);
-  }
+  const auto slots = slots_from_block_table(blocks, pair.model.block_tokens, 0, 256).value();
   std::promise<int> before;
   other->fetch("prefill", {{many[0], {&pages.layout(), slots}}},
                {.on_chunk = [&](size_t, const Status& status) {
@@ -441,6 +437,12 @@ TEST(TransferEngine, OptionsThatNoPeerWouldTakeAreRefusedWithTheirLimit) {
                  "handshake_timeout");
   expect_refused([](auto& options) { options.handshake_timeout = Duration::max(); },
                  "handshake_timeout");
+  expect_refused([](auto& options) { options.silence_limit = Duration::zero(); }, "silence_limit");
+  expect_refused([](auto& options) { options.silence_limit = Duration::max(); }, "silence_limit");
+  expect_refused([](auto& options) { options.transfer_timeout = Duration::zero(); },
+                 "transfer_timeout");
+  expect_refused([](auto& options) { options.transfer_timeout = Duration::max(); },
+                 "transfer_timeout");
 }
 
 }  // namespace
