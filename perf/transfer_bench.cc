@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cinttypes>
 #include <cstdio>
 #include <future>
 #include <memory>
@@ -158,9 +159,8 @@ bool small_transfers(int rounds) {
   const double transfers = static_cast<double>(kChunks) * rounds;
   std::printf(
       "small transfers, loopback    %8.0f a second and core of CPU time, %8.0f a second of "
-      "wall time (%lld bytes each, %zu at once, both engines)\n",
-      transfers / used, transfers / wall, static_cast<long long>(16 * kModel.token_bytes()),
-      kChunks);
+      "wall time (%" PRId64 " bytes each, %zu at once, both engines)\n",
+      transfers / used, transfers / wall, 16 * kModel.token_bytes(), kChunks);
   return true;
 }
 
@@ -179,8 +179,8 @@ bool one_chunk(const char* transport, int64_t tokens, int rounds) {
   const auto at = [&](double part) {
     return micros[static_cast<size_t>(part * static_cast<double>(micros.size() - 1))];
   };
-  std::printf("one chunk, %-8s          %8.0f us p50, %8.0f us p99 (%lld bytes, %s)\n", transport,
-              at(0.5), at(0.99), static_cast<long long>(tokens * kModel.token_bytes()),
+  std::printf("one chunk, %-8s          %8.0f us p50, %8.0f us p99 (%" PRId64 " bytes, %s)\n",
+              transport, at(0.5), at(0.99), tokens * kModel.token_bytes(),
               (*pair)->decode->peers().at(0).path.c_str());
   return true;
 }

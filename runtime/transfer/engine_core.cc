@@ -78,7 +78,7 @@ EngineCore::~EngineCore() {
 void EngineCore::pump() {
   pump_is_due_ = false;
   if (sessions_.empty()) return;
-  std::ranges::rotate(sessions_, sessions_.begin() + 1);
+  std::rotate(sessions_.begin(), sessions_.begin() + 1, sessions_.end());
   for (bool any = true; any;) {
     any = false;
     for (const auto& session : std::vector(sessions_)) any = session->pump_one() || any;

@@ -122,7 +122,7 @@ bool SimWorld::advance() {
     }
   }
   if (!next) return false;
-  clock_.now_ = std::max(clock_.now_, *next);
+  clock_.set(std::max(now(), *next));
   return true;
 }
 
@@ -156,7 +156,7 @@ bool SimWorld::step() {
 void SimWorld::run(SimExecutor& executor) {
   Executor::Task task = std::move(executor.posted_.front());
   executor.posted_.pop_front();
-  clock_.now_ += random_.between(Duration::zero(), kTaskTime);
+  clock_.set(now() + random_.between(Duration::zero(), kTaskTime));
   note(static_cast<uint64_t>(executor.process_.pid()));
   note(static_cast<uint64_t>(now().time_since_epoch().count()));
   current_ = &executor;

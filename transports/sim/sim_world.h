@@ -122,7 +122,7 @@ class SimWorld {
   SimProcess* find_process(int32_t pid) const;
 
   const Clock& clock() const { return clock_; }
-  TimePoint now() const { return clock_.now_; }
+  TimePoint now() const { return clock_.now(); }
   SimRandom& random() { return random_; }
 
   /// Runs `event` outside all processes: a wire delivers, a process is stopped.
@@ -153,6 +153,9 @@ class SimWorld {
   class VirtualClock final : public Clock {
    public:
     TimePoint now() const override { return now_; }
+    void set(TimePoint now) { now_ = now; }
+
+   private:
     TimePoint now_ = TimePoint(std::chrono::hours(1));
   };
   struct Event {
