@@ -125,7 +125,7 @@ struct Pair {
     std::promise<void> done;
     decode->fetch("prefill", target->items(),
                   {.on_chunk = [&ok](size_t, const Status& status) { ok = ok && status.is_ok(); },
-                   .on_done = [&done] { done.set_value(); }});
+                   .on_done = [&done](const FetchSummary&) { done.set_value(); }});
     done.get_future().wait();
     return ok;
   }

@@ -11,6 +11,7 @@
 #include "kvferry/kv_layout.h"
 #include "kvferry/logger.h"
 #include "kvferry/status.h"
+#include "kvferry/transfer_trace.h"
 #include "kvferry/transport.h"
 
 namespace kvferry {
@@ -59,13 +60,16 @@ using StagedFragmentHook = std::function<void(const StagedFragment&)>;
 
 struct TransferEngineOptions {
   /// What peers call this engine in fetch() and in logs, unlike any other of theirs; 1 to 256
-  /// bytes.
+  /// bytes of plain ASCII.
   std::string name;
   /// Shared secret; both sides must have the same; 1 to 256 bytes. It never travels.
   std::string token;
   size_t chunk_bytes = 0;     ///< the largest chunk in memory
   size_t staging_chunks = 4;  ///< source side: chunks gathered and not yet acknowledged, at most
   size_t landing_chunks = 4;  ///< destination side: chunks granted and not yet verified, at most
+  /// Of each of the two, what one peer may hold. 0: all but one for each other peer that holds none
+  /// (half of them at most), so that a slow peer stops nobody else.
+  size_t max_peer_chunks = 0;
   int64_t fragment_bytes = 1024 * 1024;
   /// UCX between processes, or loopback between engines that share the object given here.
   std::shared_ptr<Transport> transport;
@@ -84,6 +88,9 @@ struct TransferEngineOptions {
   /// While so many source chunks are kept because a lost peer could still read them, nothing new is
   /// offered (what was under way when it was lost may pass the number). 0: half of staging_chunks.
   size_t max_quarantined_chunks = 0;
+  /// Stages of transfers that are kept for trace() and for the log of a failed one, about 200 bytes
+  /// each; the oldest make room. 0: none.
+  size_t trace_events = 8192;
   Logger* logger = nullptr;  ///< borrowed; null: no log
   StagedFragmentHook staged_fragment_hook = nullptr;
 };
@@ -97,14 +104,30 @@ struct FetchItem {
 /// Names a fetch of one engine; never 0, never used again.
 using FetchId = uint64_t;
 
+/// What goes first where memory is short. One that was passed over eight times in a row
+/// comes next, so that none starves.
+enum class FetchPriority : uint8_t {
+  kForeground,  ///< a request waits for it
+  kPrefetch,    ///< a request will want it
+  kBackground,  ///< copies to keep
+};
+
+/// What a fetch brought.
+struct FetchSummary {
+  size_t verified = 0;         ///< items that arrived
+  size_t verified_prefix = 0;  ///< the first so many of its items all arrived
+};
+
 struct FetchOptions {
+  FetchPriority priority = FetchPriority::kForeground;
   /// Items that have not arrived by then end kDeadlineExceeded. 0: no limit of their own.
   Duration timeout = Duration::zero();
   /// Runs on the control executor once per item, when its pages are complete and verified (OK) or
   /// will not be (then they are undefined and must not be used). Must not block.
   std::function<void(size_t item, const Status& status)> on_chunk = nullptr;
-  /// Runs once, after the last on_chunk.
-  std::function<void()> on_done = nullptr;
+  /// Runs once, after the last on_chunk. Items are asked for in their order, so that a fetch that
+  /// is ended early has a prefix.
+  std::function<void(const FetchSummary& summary)> on_done = nullptr;
 };
 
 /// A connected peer.
@@ -121,6 +144,7 @@ struct TransferStats {
   uint64_t chunks_refetched = 0;
   uint64_t bytes_received = 0;
   uint64_t leases_active = 0;
+  uint64_t quarantined_chunks = 0;
   uint64_t quarantined_bytes = 0;
   std::vector<std::string> mismatched_keys;  ///< the first 16,384
 };
@@ -170,6 +194,9 @@ class KVFERRY_EXPORT TransferEngine {
   std::vector<PeerInfo> peers() const;
 
   TransferStats stats() const;
+
+  /// What the last transfers went through, oldest first.
+  std::vector<TransferEvent> trace() const;
 
  private:
   class Impl;

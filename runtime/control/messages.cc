@@ -10,7 +10,6 @@ namespace kvferry {
 namespace {
 
 constexpr uint32_t kMaxAddressBytes = 64U << 10;
-constexpr uint32_t kMaxReasonBytes = 4096;
 constexpr uint32_t kMaxKeyBytes = 1024;
 constexpr uint8_t kLastStatusCode = static_cast<uint8_t>(StatusCode::kDeviceLost);
 constexpr uint32_t kMaxFragmentTiles = 1U << 16;
@@ -136,6 +135,7 @@ void put(WireWriter& out, const FetchMessage& m) {
     out.u64(static_cast<uint64_t>(item.token_begin));
     out.u64(static_cast<uint64_t>(item.token_end));
   }
+  out.u8(static_cast<uint8_t>(m.priority));
 }
 
 Status get(WireReader& in, FetchMessage& m) {
@@ -152,6 +152,18 @@ Status get(WireReader& in, FetchMessage& m) {
     KVFERRY_ASSIGN_OR_RETURN(CacheEngineKey parsed, CacheEngineKey::parse(key));
     m.items.push_back({std::move(parsed), static_cast<int64_t>(begin), static_cast<int64_t>(end)});
   }
+  const uint8_t priority = in.read_u8();
+  if (priority > static_cast<uint8_t>(FetchPriority::kBackground)) {
+    return out_of_range("priority", priority);
+  }
+  m.priority = static_cast<FetchPriority>(priority);
+  return {};
+}
+
+void put(WireWriter& out, const WithdrawMessage& m) { out.u64(m.fetch_id); }
+
+Status get(WireReader& in, WithdrawMessage& m) {
+  m.fetch_id = in.read_u64();
   return {};
 }
 

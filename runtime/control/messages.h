@@ -17,8 +17,9 @@ namespace kvferry {
 // What two engines say to one another over the control connection. docs/transfer-protocol.md says
 // in which order and why; encode() and decode_message() are the format.
 
-inline constexpr uint32_t kProtocolVersion = 1;
+inline constexpr uint32_t kProtocolVersion = 2;
 inline constexpr size_t kMaxMessageBytes = 4U << 20;
+inline constexpr uint32_t kMaxReasonBytes = 4096;
 inline constexpr uint32_t kMaxNameBytes = 256;  ///< of each string of a hello
 inline constexpr size_t kMaxFetchItems = 16384;
 inline constexpr size_t kMaxQuietSessions = 64;
@@ -61,6 +62,12 @@ struct ReadyMessage {};
 struct FetchMessage {
   uint64_t fetch_id = 0;
   std::vector<ChunkRef> items;
+  FetchPriority priority = FetchPriority::kForeground;
+};
+
+/// "What you have not offered of that fetch I want no more." Nothing answers it.
+struct WithdrawMessage {
+  uint64_t fetch_id = 0;
 };
 
 /// An item of a fetch that the provider cannot serve.
@@ -124,10 +131,10 @@ struct RefusalMessage {
   std::string reason;
 };
 
-using ControlMessage =
-    std::variant<GreetingMessage, HelloMessage, PathMessage, LinkMessage, ReadyMessage,
-                 FetchMessage, UnservedMessage, OfferMessage, GrantMessage, AbandonMessage,
-                 AckMessage, GoodbyeMessage, RefusalMessage, PingMessage, QuietMessage>;
+using ControlMessage = std::variant<GreetingMessage, HelloMessage, PathMessage, LinkMessage,
+                                    ReadyMessage, FetchMessage, UnservedMessage, OfferMessage,
+                                    GrantMessage, AbandonMessage, AckMessage, GoodbyeMessage,
+                                    RefusalMessage, PingMessage, QuietMessage, WithdrawMessage>;
 
 /// What a hello's proof is over: its other fields as they travel.
 std::vector<std::byte> hello_statement(const HelloMessage& hello);

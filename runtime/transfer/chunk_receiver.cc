@@ -13,6 +13,10 @@ constexpr Duration kMaxPause = std::chrono::milliseconds(100);
 // So many fit into a message whatever their keys are: a length, a key and two positions each.
 constexpr size_t kMaxRequestItems = (kMaxMessageBytes - 64) / (4 + kMaxKeyBytes + 16);
 static_assert(kMaxRequestItems <= kMaxFetchItems);
+// Of each priority, so many items at most are asked for and not granted yet: the peer takes no more
+// than kMaxFetchItems in all, and keeps the rest from going ahead of what is asked for later.
+constexpr size_t kMaxRequested = 4096;
+static_assert(kNumPriorities * kMaxRequested <= kMaxFetchItems);
 
 /// Two tokens in one slot would overwrite one another, each verified.
 Status check_slots(const ChunkRef& ref, std::vector<int64_t> slots) {
@@ -46,97 +50,115 @@ ChunkReceiver::ChunkReceiver(EngineContext& context, std::string peer, Outputs o
     : context_(context), peer_(std::move(peer)), outputs_(std::move(outputs)) {}
 
 void ChunkReceiver::fetch(FetchId id, std::vector<FetchItem> items, FetchOptions options) {
-  auto fetch = std::make_shared<Fetch>();
-  fetch->id = id;
-  fetch->open_items = items.size();
-  fetch->options = std::move(options);
-  std::vector<Wanted> wanted;
-  for (FetchItem& item : items) {
-    wanted.push_back({fetch, fetch->items.size()});
-    fetch->items.push_back({std::move(item)});
-  }
-  if (wanted.empty() && fetch->options.on_done) fetch->options.on_done();
-  if (ended_) {
-    for (const Wanted& each : wanted) finish(each, end_status_);
+  if (items.empty()) {
+    if (options.on_done) options.on_done({});
     return;
   }
-  std::vector<Wanted> valid;
-  for (const Wanted& each : wanted) {
-    const Status status = check_item(each.item().want);
-    if (status.is_ok()) {
-      valid.push_back(each);
+  auto fetch = std::make_shared<Fetch>();
+  fetch->id = id;
+  fetch->options = std::move(options);
+  fetch->open_items = items.size();
+  for (FetchItem& item : items) fetch->items.push_back({std::move(item)});
+  fetches_.emplace(id, fetch);
+  for (size_t i = 0; i < fetch->items.size(); ++i) {
+    const Wanted wanted{fetch, i};
+    const Status status = check_item(wanted.item().want);
+    if (ended_) {
+      advance(wanted, DestinationEvent::kSessionEnded, end_status_);
+    } else if (!status.is_ok()) {
+      advance(wanted, DestinationEvent::kMisfits, status);
     } else {
-      finish(each, status);
+      planned_[wanted.priority()].push_back(wanted);
     }
   }
-  for (size_t begin = 0; begin < valid.size(); begin += kMaxRequestItems) {
-    const size_t end = std::min(valid.size(), begin + kMaxRequestItems);
-    request({valid.begin() + static_cast<ptrdiff_t>(begin),
-             valid.begin() + static_cast<ptrdiff_t>(end)});
+  request_planned();
+}
+
+bool ChunkReceiver::advance(const Wanted& wanted, DestinationEvent event, const Status& status) {
+  Item& item = wanted.item();
+  const bool was_told = is_told(item.state);
+  if (!step(item.state, event)) return false;
+  if (was_told || !is_told(item.state)) return true;
+  const std::shared_ptr<Fetch> fetch = wanted.fetch;
+  last_progress_ = now();
+  if (item.state == DestinationState::kCompleted) ++fetch->num_verified;
+  const bool is_last = --fetch->open_items == 0;
+  if (is_last) fetches_.erase(fetch->id);
+  const FetchOptions& options = fetch->options;
+  if (options.on_chunk) options.on_chunk(wanted.index, status);
+  if (is_last && options.on_done) {
+    const auto end = std::ranges::find_if(
+        fetch->items, [](const Item& each) { return each.state != DestinationState::kCompleted; });
+    options.on_done({.verified = fetch->num_verified,
+                     .verified_prefix = static_cast<size_t>(end - fetch->items.begin())});
   }
+  return true;
 }
 
 void ChunkReceiver::end_fetch(FetchId id, const Status& status) {
-  std::vector<std::pair<uint64_t, uint32_t>> requested;
-  for (const auto& [fetch_id, request] : requested_) {
-    for (size_t i = 0; i < request.items.size(); ++i) {
-      if (request.items[i] && request.items[i]->fetch->id == id) {
-        requested.emplace_back(fetch_id, static_cast<uint32_t>(i));
+  const auto found = fetches_.find(id);
+  if (found == fetches_.end()) return;
+  const std::shared_ptr<Fetch> fetch = found->second;
+  fetch->end_status = status;
+  for (auto& planned : planned_) {
+    std::erase_if(planned, [&](const Wanted& each) { return each.fetch == fetch; });
+  }
+  std::vector<uint64_t> withdrawn;
+  for (size_t i = 0; i < fetch->items.size(); ++i) {
+    const Wanted wanted{fetch, i};
+    const Item& item = wanted.item();
+    const bool is_asked_for = item.state == DestinationState::kRequested;
+    if (is_asked_for && (withdrawn.empty() || withdrawn.back() != item.place.fetch_id)) {
+      withdrawn.push_back(item.place.fetch_id);
+    }
+    if (is_asked_for || item.state == DestinationState::kOffered) take_requested(item.place);
+    if (!advance(wanted, DestinationEvent::kEnded, status)) continue;
+    if (item.state == DestinationState::kEnding) outputs_.abandon_chunk(item.transfer_id, status);
+  }
+  for (const uint64_t request : withdrawn) outputs_.send_message(WithdrawMessage{request});
+  refuse_unwanted_offers();
+  request_planned();
+}
+
+// What a peer wrote stays one line of plain text.
+Status ChunkReceiver::said_by_peer(StatusCode code, const std::string& reason) const {
+  return {code, "peer '" + peer_ + "': " + detail::printable(reason, kMaxReasonBytes)};
+}
+
+// ---- asking
+
+void ChunkReceiver::request_planned() {
+  for (size_t priority = 0; priority < kNumPriorities; ++priority) {
+    std::deque<Wanted>& planned = planned_[priority];
+    size_t room = kMaxRequested - num_requested_[priority];
+    if (planned.size() > room && room < kMaxRequested / 2) continue;  // not a message for each
+    while (room > 0 && !planned.empty()) {
+      std::vector<Wanted> batch;
+      while (!planned.empty() && batch.size() < std::min(room, kMaxRequestItems) &&
+             (batch.empty() || planned.front().fetch == batch.front().fetch)) {
+        batch.push_back(std::move(planned.front()));
+        planned.pop_front();
       }
+      room -= batch.size();
+      request(batch);
     }
   }
-  std::vector<Wanted> paused;
-  for (auto each = pausing_.begin(); each != pausing_.end();) {
-    const bool is_of_it = each->second.fetch->id == id;
-    if (is_of_it) paused.push_back(each->second);
-    each = is_of_it ? pausing_.erase(each) : std::next(each);
-  }
-  for (auto& [transfer_id, granted] : granted_) {
-    if (granted.wanted.fetch->id != id || granted.is_finished) continue;
-    granted.wanted.fetch->end_status = status;
-    outputs_.abandon_chunk(transfer_id, status);
-  }
-  for (const auto& [fetch_id, item] : requested) {  // offers for them are refused from here on
-    if (find_requested(fetch_id, item) == nullptr) continue;
-    const Wanted wanted = take_requested(fetch_id, item);
-    wanted.fetch->end_status = status;
-    finish(wanted, status);
-  }
-  for (const Wanted& each : paused) {
-    each.fetch->end_status = status;
-    finish(each, status);
-  }
-  refuse_unwanted_offers();
-}
-
-void ChunkReceiver::refuse_unasked(const OfferMessage& offer) {
-  const Status status(StatusCode::kFailedPrecondition, "not asked for (any more)");
-  outputs_.send_message(acknowledge(offer, ChunkOutcome::kRefused, status));
-}
-
-void ChunkReceiver::refuse_unwanted_offers() {
-  std::erase_if(waiting_offers_, [&](const OfferMessage& offer) {
-    if (find_requested(offer.fetch_id, offer.item) != nullptr) return false;
-    refuse_unasked(offer);
-    return true;
-  });
-}
-
-void ChunkReceiver::on_abandoned(uint64_t transfer_id) {
-  const auto found = granted_.find(transfer_id);
-  if (found == granted_.end() || found->second.is_finished) return;
-  const Wanted wanted = found->second.wanted;
-  if (wanted.fetch->end_status.is_ok()) return;  // the sender gave up: it may be fetched again
-  found->second.is_finished = true;
-  finish(wanted, wanted.fetch->end_status);
 }
 
 void ChunkReceiver::request(const std::vector<Wanted>& wanted) {
+  if (granted_.empty() && requested_.empty()) last_progress_ = now();
   FetchMessage message;
-  message.fetch_id = next_fetch_id_++;
-  for (const Wanted& each : wanted) message.items.push_back(each.item().want.ref);
-  if (granted_.empty() && requested_.empty()) last_progress_ = context_.control.clock().now();
-  requested_[message.fetch_id] = {{wanted.begin(), wanted.end()}, wanted.size()};
+  message.fetch_id = next_request_id_++;
+  message.priority = wanted.front().fetch->options.priority;
+  Request& request = requested_[message.fetch_id];
+  for (const Wanted& each : wanted) {
+    advance(each, DestinationEvent::kRequested, {});
+    each.item().place = {message.fetch_id, static_cast<uint32_t>(message.items.size())};
+    message.items.push_back(each.item().want.ref);
+    request.items.emplace_back(each);
+  }
+  request.open_items = wanted.size();
+  num_requested_[wanted.front().priority()] += wanted.size();
   outputs_.send_message(message);
 }
 
@@ -147,14 +169,24 @@ ChunkReceiver::Wanted* ChunkReceiver::find_requested(uint64_t fetch_id, uint32_t
   return wanted ? &*wanted : nullptr;
 }
 
-/// REQUIRES: find_requested(fetch_id, item) != nullptr
-ChunkReceiver::Wanted ChunkReceiver::take_requested(uint64_t fetch_id, uint32_t item) {
-  Request& request = requested_[fetch_id];
-  Wanted wanted = *std::exchange(request.items[item], std::nullopt);
-  wanted.is_offered = false;
-  if (--request.open_items == 0) requested_.erase(fetch_id);
+/// REQUIRES: find_requested(place.fetch_id, place.item) != nullptr
+ChunkReceiver::Wanted ChunkReceiver::take_requested(const Place& place) {
+  const auto request = requested_.find(place.fetch_id);
+  Wanted wanted = *std::exchange(request->second.items[place.item], std::nullopt);
+  if (--request->second.open_items == 0) requested_.erase(request);
+  --num_requested_[wanted.priority()];
   return wanted;
 }
+
+void ChunkReceiver::on_unserved(const UnservedMessage& unserved) {
+  Wanted* const found = find_requested(unserved.fetch_id, unserved.item);
+  if (found == nullptr || found->item().state != DestinationState::kRequested) return;
+  const Wanted wanted = take_requested(found->item().place);
+  advance(wanted, DestinationEvent::kUnserved, said_by_peer(unserved.code, unserved.reason));
+  request_planned();
+}
+
+// ---- offers
 
 // A refusal frees the source: of a transfer that was taken up it would be a lie.
 bool ChunkReceiver::is_taken_up(const OfferMessage& offer) const {
@@ -163,8 +195,10 @@ bool ChunkReceiver::is_taken_up(const OfferMessage& offer) const {
            other.item == offer.item;
   };
   const auto granted = granted_.find(offer.transfer_id);
-  return (granted != granted_.end() && is_same(granted->second.offer)) ||
-         std::ranges::any_of(waiting_offers_, is_same);
+  if (granted != granted_.end() && is_same(granted->second.offer)) return true;
+  return std::ranges::any_of(waiting_offers_, [&](const auto& waiting) {
+    return std::ranges::any_of(waiting, is_same, &WaitingOffer::offer);
+  });
 }
 
 void ChunkReceiver::on_offer(const OfferMessage& offer) {
@@ -174,18 +208,40 @@ void ChunkReceiver::on_offer(const OfferMessage& offer) {
     return;
   }
   Wanted* const wanted = find_requested(offer.fetch_id, offer.item);
-  if (wanted == nullptr || wanted->is_offered) {
+  // No more offers wait than there are items: each is offered once.
+  if (wanted == nullptr || !advance(*wanted, DestinationEvent::kOffered, {})) {
     refuse_unasked(offer);
     return;
   }
-  wanted->is_offered = true;  // no more offers wait than there are items
-  waiting_offers_.push_back(offer);
+  waiting_offers_[wanted->priority()].push_back({offer, now()});
   context_.pump_soon();
 }
 
-bool ChunkReceiver::pump_one() {
-  if (ended_ || waiting_offers_.empty() || !grant(waiting_offers_.front())) return false;
-  waiting_offers_.pop_front();
+void ChunkReceiver::refuse_unasked(const OfferMessage& offer) {
+  const Status status(StatusCode::kFailedPrecondition, "not asked for (any more)");
+  outputs_.send_message(acknowledge(offer, ChunkOutcome::kRefused, status));
+}
+
+void ChunkReceiver::refuse_unwanted_offers() {
+  for (auto& waiting_offers : waiting_offers_) {
+    std::erase_if(waiting_offers, [&](const WaitingOffer& waiting) {
+      if (find_requested(waiting.offer.fetch_id, waiting.offer.item) != nullptr) return false;
+      refuse_unasked(waiting.offer);
+      return true;
+    });
+  }
+}
+
+bool ChunkReceiver::wants_slot(FetchPriority priority) const {
+  return !ended_ && !waiting_offers_[static_cast<size_t>(priority)].empty();
+}
+
+bool ChunkReceiver::use_slot(FetchPriority priority) {
+  std::deque<WaitingOffer>& waiting = waiting_offers_[static_cast<size_t>(priority)];
+  const WaitingOffer next = waiting.front();  // granting one may end others
+  if (!grant(next)) return false;
+  waiting.pop_front();
+  request_planned();
   return true;
 }
 
@@ -205,14 +261,12 @@ Result<ChunkPlan> ChunkReceiver::check_offer(const OfferMessage& offer,
   return plan;
 }
 
-bool ChunkReceiver::grant(const OfferMessage& offer) {
-  if (find_requested(offer.fetch_id, offer.item) == nullptr) {
-    refuse_unasked(offer);
-    return true;
-  }
+bool ChunkReceiver::grant(const WaitingOffer& waiting) {
+  const OfferMessage& offer = waiting.offer;
   auto landing = context_.landing.allocate(1);
   if (!landing) return false;
-  const Wanted wanted = take_requested(offer.fetch_id, offer.item);
+  const TimePoint granting_at = now();
+  const Wanted wanted = take_requested({offer.fetch_id, offer.item});
   auto plan = check_offer(offer, wanted);
   if (granted_.contains(offer.transfer_id)) {
     plan = make_error(StatusCode::kFailedPrecondition,
@@ -224,13 +278,18 @@ bool ChunkReceiver::grant(const OfferMessage& offer) {
   }
   if (!plan) {
     outputs_.send_message(acknowledge(offer, ChunkOutcome::kRefused, plan.error()));
-    finish(wanted, plan.error());
+    advance(wanted, DestinationEvent::kMisfits, plan.error());
     return true;
   }
   (*landing)->resize(static_cast<size_t>(plan->layout.size_bytes));
   const LeaseId lease = context_.leases.grant(*landing, peer_);
   context_.leases.begin_use(lease).ignore("granted on the line above");
-  last_progress_ = context_.control.clock().now();
+  last_progress_ = now();
+  outputs_.record(TransferStage::kGrant, offer.transfer_id, waiting.since, granting_at);
+  outputs_.record(TransferStage::kPlan, offer.transfer_id, granting_at, last_progress_, -1,
+                  plan->ref.key.to_string());
+  wanted.item().transfer_id = offer.transfer_id;
+  advance(wanted, DestinationEvent::kGranted, {});
   granted_.emplace(offer.transfer_id, Granted{wanted, lease, offer, last_progress_});
   auto chunk =
       std::make_shared<IncomingChunk>(IncomingChunk{.transfer_id = offer.transfer_id,
@@ -242,23 +301,27 @@ bool ChunkReceiver::grant(const OfferMessage& offer) {
   return true;
 }
 
-void ChunkReceiver::on_unserved(const UnservedMessage& unserved) {
-  if (find_requested(unserved.fetch_id, unserved.item) == nullptr) return;
-  const Wanted wanted = take_requested(unserved.fetch_id, unserved.item);
-  finish(wanted, Status(unserved.code, "peer '" + peer_ + "': " + unserved.reason));
-}
+// ---- what was granted
 
 void ChunkReceiver::on_abandon(const AbandonMessage& abandon) {
   const auto found = granted_.find(abandon.transfer_id);
   if (found == granted_.end() || !(found->second.landing == abandon.landing)) return;
-  outputs_.abandon_chunk(abandon.transfer_id,
-                         Status(abandon.code, "peer '" + peer_ + "': " + abandon.reason));
+  outputs_.abandon_chunk(abandon.transfer_id, said_by_peer(abandon.code, abandon.reason));
+}
+
+void ChunkReceiver::on_abandoned(uint64_t transfer_id) {
+  const auto found = granted_.find(transfer_id);
+  if (found == granted_.end()) return;
+  const Wanted wanted = found->second.wanted;
+  advance(wanted, DestinationEvent::kPagesQuiet, wanted.fetch->end_status);
 }
 
 bool ChunkReceiver::is_stuck(TimePoint now) const {
   const Duration limit = context_.options.transfer_timeout;
   // Offers that wait do so for our memory, which is not the peer's fault.
-  const bool waits_for_peer = !requested_.empty() && waiting_offers_.empty();
+  const bool waits_for_us =
+      std::ranges::any_of(waiting_offers_, [](const auto& waiting) { return !waiting.empty(); });
+  const bool waits_for_peer = !requested_.empty() && !waits_for_us;
   return (waits_for_peer && now - last_progress_ > limit) ||
          std::ranges::any_of(
              granted_, [&](const auto& each) { return now - each.second.granted_at > limit; });
@@ -271,87 +334,91 @@ void ChunkReceiver::on_received(uint64_t transfer_id, const Status& status) {
   granted_.erase(found);
   context_.leases.fence(granted.landing).ignore("held since the grant");
   const ChunkOutcome outcome = status.is_ok() ? ChunkOutcome::kVerified : ChunkOutcome::kFailed;
-  outputs_.send_message(
-      AckMessage{transfer_id, granted.offer.source, outcome, std::string(status.message())});
-  if (granted.is_finished) return;
-  if (status.is_ok()) {
-    const PagedChunk& pages = granted.wanted.item().want.destination;
+  const TimePoint acknowledged_at = now();
+  outputs_.send_message(acknowledge(granted.offer, outcome, status));
+  outputs_.record(TransferStage::kAcknowledge, transfer_id, acknowledged_at, acknowledged_at);
+  outputs_.record(TransferStage::kChunk, transfer_id, granted.granted_at, acknowledged_at, -1,
+                  status.is_ok() ? "verified" : std::string(status_code_name(status.code())));
+  const Wanted& wanted = granted.wanted;
+  Item& item = wanted.item();
+  if (!status.is_ok()) return on_failed(wanted, transfer_id, status);
+  if (next_state(item.state, DestinationEvent::kVerified) == DestinationState::kCompleted) {
+    const PagedChunk& pages = item.want.destination;
     ++context_.stats.chunks_received;
     context_.stats.bytes_received +=
         static_cast<uint64_t>(pages.layout->token_bytes()) * pages.slots.size();
-    finish(granted.wanted, status);
-  } else {
-    refetch_or_finish(granted.wanted, status);
   }
+  advance(wanted, DestinationEvent::kVerified, {});
 }
 
-void ChunkReceiver::refetch_or_finish(const Wanted& wanted, const Status& status) {
-  if (!wanted.fetch->end_status.is_ok()) return finish(wanted, wanted.fetch->end_status);
+void ChunkReceiver::on_failed(const Wanted& wanted, uint64_t transfer_id, const Status& status) {
   Item& item = wanted.item();
+  const bool is_mismatch = status.code() == StatusCode::kDataLoss;
+  const DestinationEvent event =
+      is_mismatch ? DestinationEvent::kMismatched : DestinationEvent::kPathFailed;
+  if (item.state != DestinationState::kGranted) {  // it was to end anyway
+    advance(wanted, event, wanted.fetch->end_status);
+    return;
+  }
   const std::string key = item.want.ref.key.to_string();
   context_.log(LogLevel::kWarn, "chunk_failed peer=" + peer_ + " key=" + key +
                                     " attempt=" + std::to_string(item.refetches + 1) + " cause=\"" +
-                                    status.to_string() + "\"");
-  if (status.code() == StatusCode::kDataLoss) {
+                                    status.to_string() + "\" timeline=\"" +
+                                    outputs_.record.timeline(transfer_id) + "\"");
+  if (is_mismatch) {
     ++context_.stats.chunks_mismatched;
     if (context_.stats.mismatched_keys.size() < kMaxReportedKeys) {
       context_.stats.mismatched_keys.push_back(key);
     }
   }
   if (item.refetches >= context_.options.max_refetches) {
-    finish(wanted, status.with_context("gave up after " + std::to_string(item.refetches + 1) +
-                                       " attempts"));
+    advance(
+        wanted, DestinationEvent::kGaveUp,
+        status.with_context("gave up after " + std::to_string(item.refetches + 1) + " attempts"));
     return;
   }
-  // What was wrong on the way may be right at once; a path that fails needs time.
-  const Duration pause =
-      status.code() == StatusCode::kDataLoss
-          ? Duration::zero()
-          : std::min(kMaxPause, kFirstPause * (1 << std::min(item.refetches, 20)));
+  const Duration pause = std::min(kMaxPause, kFirstPause * (1 << std::min(item.refetches, 20)));
   ++item.refetches;
   ++context_.stats.chunks_refetched;
-  if (pause == Duration::zero()) return request({wanted});
-  request_later(wanted, pause);
+  advance(wanted, event, status);
+  // What was wrong on the way may be right at once; a path that fails needs time.
+  is_mismatch ? plan_first(wanted) : plan_later(wanted, pause);
 }
 
-void ChunkReceiver::request_later(const Wanted& wanted, Duration delay) {
-  const uint64_t pause = next_pause_++;
-  pausing_.emplace(pause, wanted);
+void ChunkReceiver::plan_first(const Wanted& wanted) {
+  planned_[wanted.priority()].push_front(wanted);
+  request_planned();
+}
+
+void ChunkReceiver::plan_later(const Wanted& wanted, Duration delay) {
   Executor& control = context_.control;
   control.post_at(control.clock().now() + delay,
-                  [weak = std::weak_ptr<ChunkReceiver*>(self_), pause] {
+                  [weak = std::weak_ptr<ChunkReceiver*>(self_), wanted] {
                     const std::shared_ptr<ChunkReceiver*> self = weak.lock();
                     if (!self) return;
-                    const auto found = (*self)->pausing_.extract(pause);
-                    if (!found.empty()) (*self)->request({found.mapped()});
+                    if ((*self)->advance(wanted, DestinationEvent::kPauseOver, {})) {
+                      (*self)->plan_first(wanted);
+                    }
                   });
-}
-
-void ChunkReceiver::finish(const Wanted& wanted, const Status& status) {
-  last_progress_ = context_.control.clock().now();
-  const std::shared_ptr<Fetch> fetch = wanted.fetch;
-  const FetchOptions& options = fetch->options;
-  if (options.on_chunk) options.on_chunk(wanted.index, status);
-  if (--fetch->open_items == 0 && options.on_done) options.on_done();
 }
 
 void ChunkReceiver::end(const Status& status) {
   ended_ = true;
   end_status_ = status;
-  waiting_offers_.clear();
-  const auto granted = std::exchange(granted_, {});
-  const auto requested = std::exchange(requested_, {});
-  const auto pausing = std::exchange(pausing_, {});
-  for (const auto& [id, each] : granted) {
+  for (auto& waiting : waiting_offers_) waiting.clear();
+  for (auto& planned : planned_) planned.clear();
+  requested_.clear();
+  num_requested_.fill(0);
+  for (const auto& [id, each] : std::exchange(granted_, {})) {
     context_.leases.fence(each.landing).ignore("held since the grant");
-    if (!each.is_finished) finish(each.wanted, status);
+    outputs_.record(TransferStage::kChunk, id, each.granted_at, now(), -1, "session ended");
   }
-  for (const auto& [id, request] : requested) {
-    for (const std::optional<Wanted>& each : request.items) {
-      if (each) finish(*each, status);
+  for (const auto& [id, fetch] : std::map(fetches_)) {
+    for (size_t i = 0; i < fetch->items.size(); ++i) {
+      const bool is_ending = fetch->items[i].state == DestinationState::kEnding;
+      advance({fetch, i}, DestinationEvent::kSessionEnded, is_ending ? fetch->end_status : status);
     }
   }
-  for (const auto& [id, each] : pausing) finish(each, status);
 }
 
 }  // namespace kvferry

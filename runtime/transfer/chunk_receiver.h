@@ -1,28 +1,35 @@
 #pragma once
 
+#include <array>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <unordered_map>
 #include <vector>
 
 #include "runtime/control/messages.h"
+#include "runtime/telemetry/flight_recorder.h"
 #include "runtime/transfer/chunk_transfer.h"
 #include "runtime/transfer/engine_context.h"
+#include "runtime/transfer/slot_sharing.h"
+#include "runtime/transfer/transfer_states.h"
 
 namespace kvferry {
 
 /// The destination side of all transfers with one peer: asks for chunks, owns the landing memory,
-/// publishes what is verified, fetches again what is not.
+/// publishes what is verified, fetches again what is not. The states of an item, and what leads
+/// from one to the next, are in transfer_states.h.
 ///
 /// Threads: the control executor.
-class ChunkReceiver {
+class ChunkReceiver final : public SlotUser {
  public:
   struct Outputs {
     std::function<void(const ControlMessage&)> send_message;
     std::function<void(std::shared_ptr<IncomingChunk>)> expect_chunk;  ///< to the data path
     std::function<void(uint64_t transfer_id, const Status&)> abandon_chunk;
+    TransferRecorder record = {};
   };
 
   ChunkReceiver(EngineContext& context, std::string peer, Outputs outputs);
@@ -40,8 +47,10 @@ class ChunkReceiver {
   /// The landing memory of a granted chunk is quiet.
   void on_received(uint64_t transfer_id, const Status& status);
 
-  /// Grants one offer, if one waits and the landing pool has room. False: neither.
-  bool pump_one();
+  bool wants_slot(FetchPriority priority) const override;
+  /// Grants the next offer, or refuses it.
+  bool use_slot(FetchPriority priority) override;
+  size_t slots_held() const override { return granted_.size(); }
 
   /// Something was granted longer ago than transfer_timeout, or the peer has answered nothing for
   /// as long.
@@ -51,63 +60,82 @@ class ChunkReceiver {
   void end(const Status& status);
 
  private:
+  /// Where the answer to a request is expected: item `item` of message `fetch_id`.
+  struct Place {
+    uint64_t fetch_id = 0;
+    uint32_t item = 0;
+  };
   struct Item {
     FetchItem want;
     int refetches = 0;
+    DestinationState state = DestinationState::kPlanned;
+    Place place = {};          ///< while it is requested or offered
+    uint64_t transfer_id = 0;  ///< while it is granted
   };
   struct Fetch {
     FetchId id = 0;
+    FetchOptions options;
     Status end_status;  ///< once it was ended before all had arrived
     std::vector<Item> items;
     size_t open_items = 0;
-    FetchOptions options;
+    size_t num_verified = 0;
   };
   /// Item `index` of a fetch.
   struct Wanted {
     std::shared_ptr<Fetch> fetch;
     size_t index = 0;
-    bool is_offered = false;  ///< by the peer, once
 
     Item& item() const { return fetch->items[index]; }
+    size_t priority() const { return static_cast<size_t>(fetch->options.priority); }
   };
-  /// What one FetchMessage asked for. The peer answers for each item once, by an offer or a
-  /// refusal, and the answer empties its place: a second one finds nothing.
+  /// What one FetchMessage asked for, all of one fetch. The peer answers for each item once, by an
+  /// offer or a refusal; a place is empty when its item is granted or has ended.
   struct Request {
     std::vector<std::optional<Wanted>> items;
     size_t open_items = 0;
+  };
+  struct WaitingOffer {
+    OfferMessage offer;
+    TimePoint since{};
   };
   struct Granted {
     Wanted wanted;
     LeaseId landing;
     OfferMessage offer;
     TimePoint granted_at{};
-    bool is_finished = false;  ///< its item has ended; only the memory is waited for
   };
 
+  /// Asks for what is planned, as far as the peer is to know of it at a time.
+  void request_planned();
   void request(const std::vector<Wanted>& wanted);
   bool is_taken_up(const OfferMessage& offer) const;
   /// False when the landing pool has nothing left.
-  bool grant(const OfferMessage& offer);
+  bool grant(const WaitingOffer& waiting);
   Result<ChunkPlan> check_offer(const OfferMessage& offer, const Wanted& wanted) const;
-  /// The place of an item that the peer has not answered for; null if there is none.
+  /// The item that an answer is for; null if none is expected there (any more).
   Wanted* find_requested(uint64_t fetch_id, uint32_t item);
-  Wanted take_requested(uint64_t fetch_id, uint32_t item);
+  Wanted take_requested(const Place& place);
   void refuse_unasked(const OfferMessage& offer);
   void refuse_unwanted_offers();
-  void finish(const Wanted& wanted, const Status& status);
-  void refetch_or_finish(const Wanted& wanted, const Status& status);
-  /// Asks again after `delay`.
-  void request_later(const Wanted& wanted, Duration delay);
+  /// Takes `event` to an item, and tells its owner if that was its end. False: it changed nothing.
+  bool advance(const Wanted& wanted, DestinationEvent event, const Status& status);
+  Status said_by_peer(StatusCode code, const std::string& reason) const;
+  void on_failed(const Wanted& wanted, uint64_t transfer_id, const Status& status);
+  /// Asks for it again: before all others, or after a pause.
+  void plan_first(const Wanted& wanted);
+  void plan_later(const Wanted& wanted, Duration delay);
+  TimePoint now() const { return context_.control.clock().now(); }
 
   EngineContext& context_;
   const std::string peer_;
   Outputs outputs_;
-  uint64_t next_fetch_id_ = 1;
-  std::unordered_map<uint64_t, Request> requested_;  // by fetch id
-  std::deque<OfferMessage> waiting_offers_;
-  std::unordered_map<uint64_t, Granted> granted_;
-  std::unordered_map<uint64_t, Wanted> pausing_;  // before they are asked for again
-  uint64_t next_pause_ = 1;
+  std::map<FetchId, std::shared_ptr<Fetch>> fetches_;  // with open items
+  std::array<std::deque<Wanted>, kNumPriorities> planned_;
+  std::array<size_t, kNumPriorities> num_requested_{};  // and not granted or ended
+  std::unordered_map<uint64_t, Request> requested_;     // by the id of the message
+  uint64_t next_request_id_ = 1;
+  std::array<std::deque<WaitingOffer>, kNumPriorities> waiting_offers_;
+  std::unordered_map<uint64_t, Granted> granted_;  // by transfer id
   TimePoint last_progress_{};
   bool ended_ = false;
   Status end_status_;

@@ -8,6 +8,8 @@ namespace {
 
 // An offer may wait for the peer's memory, which others use: so much longer than a granted chunk.
 constexpr int kOfferPatience = 4;
+// Of what a lost peer leaves behind, so many are shown in the log.
+constexpr int kMaxTimelines = 4;
 
 }  // namespace
 
@@ -15,7 +17,9 @@ ChunkSender::ChunkSender(EngineContext& context, std::string peer, Outputs outpu
     : context_(context), peer_(std::move(peer)), outputs_(std::move(outputs)) {}
 
 void ChunkSender::on_fetch(FetchMessage fetch) {
-  const bool too_many = planned_.size() + fetch.items.size() > kMaxFetchItems;
+  size_t num_planned = 0;
+  for (const auto& planned : planned_) num_planned += planned.size();
+  const bool too_many = num_planned + fetch.items.size() > kMaxFetchItems;
   for (size_t i = 0; i < fetch.items.size(); ++i) {
     Planned planned{fetch.fetch_id, static_cast<uint32_t>(i), std::move(fetch.items[i])};
     if (too_many) {
@@ -23,15 +27,26 @@ void ChunkSender::on_fetch(FetchMessage fetch) {
                              "more than " + std::to_string(kMaxFetchItems) +
                                  " chunks are asked for at once; fetch in smaller steps"));
     } else {
-      planned_.push_back(std::move(planned));
+      planned_[static_cast<size_t>(fetch.priority)].push_back(std::move(planned));
     }
   }
   context_.pump_soon();
 }
 
-bool ChunkSender::pump_one() {
-  if (ended_ || planned_.empty() || !offer(planned_.front())) return false;
-  planned_.pop_front();
+void ChunkSender::on_withdraw(const WithdrawMessage& withdraw) {
+  for (auto& planned : planned_) {
+    std::erase_if(planned, [&](const Planned& each) { return each.fetch_id == withdraw.fetch_id; });
+  }
+}
+
+bool ChunkSender::wants_slot(FetchPriority priority) const {
+  return !ended_ && !planned_[static_cast<size_t>(priority)].empty();
+}
+
+bool ChunkSender::use_slot(FetchPriority priority) {
+  std::deque<Planned>& planned = planned_[static_cast<size_t>(priority)];
+  if (!offer(planned.front())) return false;
+  planned.pop_front();
   return true;
 }
 
@@ -50,12 +65,13 @@ bool ChunkSender::offer(const Planned& planned) {
   }
   auto staging = context_.staging.allocate(1);
   if (!staging) return false;
+  const TimePoint begin = now();
   auto pages = provider->open_chunk(planned.ref);
   if (!pages) {
     refuse(planned, pages.error());
     return true;
   }
-  const Status posted = post(planned, *provider, *pages, std::move(staging).value());
+  const Status posted = post(planned, *provider, *pages, std::move(staging).value(), begin);
   if (!posted.is_ok()) {
     provider->close_chunk(planned.ref);
     refuse(planned, posted);
@@ -64,7 +80,8 @@ bool ChunkSender::offer(const Planned& planned) {
 }
 
 Status ChunkSender::post(const Planned& planned, ChunkProvider& provider, const PagedChunk& pages,
-                         MemoryObjPtr staging) {
+                         MemoryObjPtr staging, TimePoint looked_up_at) {
+  const TimePoint opened_at = now();
   if (pages.layout == nullptr) return Status(StatusCode::kInternal, "the provider gave no layout");
   if (std::ranges::any_of(pages.slots, [](int64_t slot) { return slot < 0; })) {
     return Status(StatusCode::kInternal, "the provider gave a chunk that lacks tokens");
@@ -91,12 +108,15 @@ Status ChunkSender::post(const Planned& planned, ChunkProvider& provider, const 
                              .num_fragments = static_cast<uint32_t>(plan.fragments.size()),
                              .source = source};
   Posted posted;
-  posted.planned = planned;
+  posted.ref = planned.ref;
   posted.source = source;
   posted.provider = &provider;
-  posted.since = context_.control.clock().now();
+  posted.offered_at = posted.since = now();
   posted.chunk = std::make_shared<OutgoingChunk>(
       OutgoingChunk{.transfer_id = id, .plan = std::move(plan), .staging = std::move(staging)});
+  outputs_.record(TransferStage::kLookup, id, looked_up_at, opened_at);
+  outputs_.record(TransferStage::kPlan, id, opened_at, posted.since, -1,
+                  planned.ref.key.to_string());
   posted_.emplace(id, std::move(posted));
   outputs_.send_message(message);
   return {};
@@ -107,18 +127,21 @@ void ChunkSender::refuse(const Planned& planned, const Status& status) {
                                         std::string(status.message())});
 }
 
+void ChunkSender::ignore(const char* message, uint64_t transfer_id) const {
+  context_.log(LogLevel::kWarn, std::string(message) + "_ignored peer=" + peer_ + " transfer=" +
+                                    std::to_string(transfer_id) + " cause=unexpected");
+}
+
 void ChunkSender::on_grant(const GrantMessage& grant) {
   const auto found = posted_.find(grant.transfer_id);
   if (found == posted_.end() || !(found->second.source == grant.source) ||
-      found->second.state != TransferState::kPosted) {
-    context_.log(LogLevel::kWarn, "grant_ignored peer=" + peer_ + " transfer=" +
-                                      std::to_string(grant.transfer_id) + " cause=unknown");
-    return;
+      !step(found->second.state, SourceEvent::kGranted)) {
+    return ignore("grant", grant.transfer_id);
   }
   Posted& posted = found->second;
   context_.leases.begin_use(posted.source).ignore("granted by this object a moment ago");
-  posted.state = TransferState::kDraining;
-  posted.since = context_.control.clock().now();
+  posted.since = now();
+  outputs_.record(TransferStage::kOffer, grant.transfer_id, posted.offered_at, posted.since);
   posted.chunk->landing = grant.landing;
   outputs_.send_chunk(posted.chunk);
 }
@@ -126,47 +149,56 @@ void ChunkSender::on_grant(const GrantMessage& grant) {
 bool ChunkSender::is_stuck(TimePoint now) const {
   const Duration limit = context_.options.transfer_timeout;
   return std::ranges::any_of(posted_, [&](const auto& each) {
-    const bool is_granted = each.second.state == TransferState::kDraining;
+    const bool is_granted = each.second.state != SourceState::kPosted;
     return now - each.second.since > (is_granted ? limit : kOfferPatience * limit);
   });
 }
 
 void ChunkSender::on_sent(uint64_t transfer_id, const Status& status) {
   const auto found = posted_.find(transfer_id);
-  if (found == posted_.end()) return;
+  if (found == posted_.end() || !step(found->second.state, SourceEvent::kSent)) return;
   Posted& posted = found->second;
-  posted.sent = true;
+  posted.sent_at = now();
   if (!status.is_ok()) {
     // The peer waits for fragments that will not come; it answers with its acknowledgement.
     outputs_.send_message(AbandonMessage{transfer_id, posted.chunk->landing, status.code(),
                                          std::string(status.message())});
   }
-  finish_if_quiet(transfer_id, posted);
+  finish_if_ended(transfer_id, posted);
 }
 
 void ChunkSender::on_ack(const AckMessage& ack) {
+  const bool is_verified = ack.outcome == ChunkOutcome::kVerified;
   const auto found = posted_.find(ack.transfer_id);
-  if (found == posted_.end() || !(found->second.source == ack.source)) {
-    context_.log(LogLevel::kWarn, "ack_ignored peer=" + peer_ + " transfer=" +
-                                      std::to_string(ack.transfer_id) + " cause=unknown");
-    return;
+  if (found == posted_.end() || !(found->second.source == ack.source) ||
+      !step(found->second.state,
+            is_verified ? SourceEvent::kAckVerified : SourceEvent::kAckNotTaken)) {
+    return ignore("ack", ack.transfer_id);
   }
   Posted& posted = found->second;
-  posted.acknowledged = true;
-  posted.outcome = ack.outcome;
-  if (posted.state == TransferState::kPosted) posted.sent = true;  // refused: nothing was sent
-  if (ack.outcome != ChunkOutcome::kVerified) {
+  const TimePoint acknowledged_at = now();
+  outputs_.record(TransferStage::kAcknowledge, ack.transfer_id,
+                  posted.sent_at == TimePoint() ? acknowledged_at : posted.sent_at,
+                  acknowledged_at);
+  if (!is_verified) {
     context_.log(LogLevel::kWarn, "chunk_not_taken peer=" + peer_ +
-                                      " key=" + posted.planned.ref.key.to_string() + " reason=\"" +
-                                      ack.reason + "\"");
+                                      " key=" + posted.ref.key.to_string() + " reason=\"" +
+                                      ack.reason + "\" timeline=\"" +
+                                      outputs_.record.timeline(ack.transfer_id) + "\"");
   }
-  finish_if_quiet(ack.transfer_id, posted);
+  finish_if_ended(ack.transfer_id, posted);
 }
 
-void ChunkSender::finish_if_quiet(uint64_t transfer_id, Posted& posted) {
-  if (!posted.sent || !posted.acknowledged) return;
-  if (posted.outcome == ChunkOutcome::kVerified) ++context_.stats.chunks_sent;
-  const ChunkRef ref = std::move(posted.planned.ref);
+void ChunkSender::note_end(uint64_t transfer_id, const Posted& posted) {
+  if (posted.state == SourceState::kCompleted) ++context_.stats.chunks_sent;
+  outputs_.record(TransferStage::kChunk, transfer_id, posted.offered_at, now(), -1,
+                  std::string(state_name(posted.state)));
+}
+
+void ChunkSender::finish_if_ended(uint64_t transfer_id, Posted& posted) {
+  if (!is_end(posted.state)) return;
+  note_end(transfer_id, posted);
+  const ChunkRef ref = std::move(posted.ref);
   ChunkProvider* const provider = posted.provider;
   context_.leases.fence(posted.source).ignore("held since the offer");
   posted_.erase(transfer_id);  // drops the staging memory; the pool's listener pumps
@@ -175,17 +207,25 @@ void ChunkSender::finish_if_quiet(uint64_t transfer_id, Posted& posted) {
 
 std::vector<LeaseId> ChunkSender::end(bool peer_cannot_read) {
   ended_ = true;
-  planned_.clear();
+  for (auto& planned : planned_) planned.clear();
   std::vector<LeaseId> quarantined;
+  int num_shown = 0;
   for (auto& [id, posted] : posted_) {
-    const bool never_sent = posted.state == TransferState::kPosted;
-    if (never_sent || posted.acknowledged || peer_cannot_read) {
-      context_.leases.fence(posted.source).ignore("held since the offer");
-    } else {
+    if (posted.state != SourceState::kPosted && num_shown++ < kMaxTimelines) {
+      context_.log(LogLevel::kWarn, "chunk_cut_off peer=" + peer_ +
+                                        " key=" + posted.ref.key.to_string() + " timeline=\"" +
+                                        outputs_.record.timeline(id) + "\"");
+    }
+    step(posted.state,
+         peer_cannot_read ? SourceEvent::kSessionQuiet : SourceEvent::kSessionUnfenced);
+    note_end(id, posted);
+    if (posted.state == SourceState::kQuarantined) {
       context_.leases.quarantine(posted.source).ignore("held since the offer");
       quarantined.push_back(posted.source);
+    } else {
+      context_.leases.fence(posted.source).ignore("held since the offer");
     }
-    posted.provider->close_chunk(posted.planned.ref);
+    posted.provider->close_chunk(posted.ref);
   }
   posted_.clear();
   return quarantined;

@@ -1,42 +1,50 @@
 #pragma once
 
+#include <array>
 #include <deque>
 #include <functional>
 #include <memory>
 #include <unordered_map>
+#include <vector>
 
 #include "runtime/control/messages.h"
+#include "runtime/telemetry/flight_recorder.h"
 #include "runtime/transfer/chunk_transfer.h"
 #include "runtime/transfer/engine_context.h"
+#include "runtime/transfer/slot_sharing.h"
+#include "runtime/transfer/transfer_states.h"
 
 namespace kvferry {
 
-/// The source side of all transfers with one peer: serves its fetches, chunk by chunk.
-///
-///   fetch item -> planned -> (staging, offer) posted -> (grant) draining -> (ack) completed
+/// The source side of all transfers with one peer: serves its fetches, chunk by chunk. The states
+/// of a chunk, and what leads from one to the next, are in transfer_states.h.
 ///
 /// A source is released when the peer has acknowledged *and* the own link needs it no more. The
 /// number of chunks that are posted or draining is bounded by the staging pool: that is the credit.
 ///
 /// Threads: the control executor.
-class ChunkSender {
+class ChunkSender final : public SlotUser {
  public:
   struct Outputs {
     std::function<void(const ControlMessage&)> send_message;
     std::function<void(std::shared_ptr<OutgoingChunk>)> send_chunk;  ///< to the data path
     size_t max_header_bytes = 0;                                     ///< of the data path
+    TransferRecorder record = {};
   };
 
   ChunkSender(EngineContext& context, std::string peer, Outputs outputs);
 
   void on_fetch(FetchMessage fetch);
+  void on_withdraw(const WithdrawMessage& withdraw);
   void on_grant(const GrantMessage& grant);
   void on_ack(const AckMessage& ack);
   /// The data path is done with the staging memory.
   void on_sent(uint64_t transfer_id, const Status& status);
 
-  /// Offers one chunk, if one is planned and the staging pool has room. False: neither.
-  bool pump_one();
+  bool wants_slot(FetchPriority priority) const override;
+  /// Offers the next chunk, or says that it cannot be served.
+  bool use_slot(FetchPriority priority) override;
+  size_t slots_held() const override { return posted_.size(); }
 
   /// Something was granted longer ago than transfer_timeout, or offered four times as long ago.
   bool is_stuck(TimePoint now) const;
@@ -52,28 +60,31 @@ class ChunkSender {
     ChunkRef ref;
   };
   struct Posted {
-    Planned planned;
-    TransferState state = TransferState::kPosted;
+    ChunkRef ref;
+    SourceState state = SourceState::kPosted;
     LeaseId source;
     ChunkProvider* provider = nullptr;  ///< whose pages are open
     std::shared_ptr<OutgoingChunk> chunk;
-    TimePoint since{};  ///< offered, then granted
-    bool sent = false;
-    bool acknowledged = false;
-    ChunkOutcome outcome = ChunkOutcome::kFailed;
+    TimePoint offered_at{};
+    TimePoint since{};    ///< offered, then granted
+    TimePoint sent_at{};  ///< once it is
   };
 
   /// False when the staging pool has nothing left.
   bool offer(const Planned& planned);
   Status post(const Planned& planned, ChunkProvider& provider, const PagedChunk& pages,
-              MemoryObjPtr staging);
+              MemoryObjPtr staging, TimePoint looked_up_at);
   void refuse(const Planned& planned, const Status& status);
-  void finish_if_quiet(uint64_t transfer_id, Posted& posted);
+  /// Counts and records the end of a chunk.
+  void note_end(uint64_t transfer_id, const Posted& posted);
+  void finish_if_ended(uint64_t transfer_id, Posted& posted);
+  void ignore(const char* message, uint64_t transfer_id) const;
+  TimePoint now() const { return context_.control.clock().now(); }
 
   EngineContext& context_;
   const std::string peer_;
   Outputs outputs_;
-  std::deque<Planned> planned_;
+  std::array<std::deque<Planned>, kNumPriorities> planned_;
   std::unordered_map<uint64_t, Posted> posted_;
   bool ended_ = false;
 };

@@ -39,12 +39,13 @@ StoreHint staging_store(size_t staging_bytes) {
 }
 
 DataPath::DataPath(std::unique_ptr<Link> link, Executor& executor, Events events,
-                   StoreHint staging_store, StagedFragmentHook hook)
+                   StoreHint staging_store, StagedFragmentHook hook, Recorders recorders)
     : link_(std::move(link)),
       executor_(executor),
       events_(std::move(events)),
       staging_store_(staging_store),
-      hook_(std::move(hook)) {
+      hook_(std::move(hook)),
+      recorders_(recorders) {
   link_->set_offer_handler([this](std::span<const std::byte> header, size_t payload_bytes) {
     return on_offer(header, payload_bytes);
   });
@@ -77,6 +78,7 @@ void DataPath::send_next(const std::shared_ptr<OutgoingChunk>& chunk) {
   if (closed_) return;
   const size_t index = chunk->next_fragment++;
   FragmentHeader header;
+  const TimePoint begin = now();
   chunk->status = gather_fragment(*chunk, index, header);
   if (!chunk->status.is_ok()) {
     finish_if_sent(chunk);
@@ -90,7 +92,11 @@ void DataPath::send_next(const std::shared_ptr<OutgoingChunk>& chunk) {
     hook_({chunk->plan.ref, static_cast<int32_t>(index), count, bytes});
   }
   ++chunk->open_offers;
-  link_->offer(encode(header), bytes, [this, chunk](const Status& status) {
+  const TimePoint gathered_at = now();
+  const auto number = static_cast<int32_t>(index);
+  recorders_.out(TransferStage::kGather, chunk->transfer_id, begin, gathered_at, number);
+  link_->offer(encode(header), bytes, [this, chunk, number, gathered_at](const Status& status) {
+    recorders_.out(TransferStage::kSend, chunk->transfer_id, gathered_at, now(), number);
     --chunk->open_offers;
     if (chunk->status.is_ok()) chunk->status = status;
     finish_if_sent(chunk);
@@ -190,13 +196,16 @@ OfferReply DataPath::on_offer(std::span<const std::byte> header_bytes, size_t pa
   return AcceptOffer{
       chunk->landing_memory->bytes().subspan(static_cast<size_t>(fragment.offset_bytes),
                                              static_cast<size_t>(fragment.size_bytes)),
-      [this, chunk, header = std::move(header).value()](const Status& received) {
-        on_fragment(chunk, header, received);
+      [this, chunk, header = std::move(header).value(), let_in_at = now()](const Status& received) {
+        on_fragment(chunk, header, received, let_in_at);
       }};
 }
 
 void DataPath::on_fragment(const std::shared_ptr<IncomingChunk>& chunk,
-                           const FragmentHeader& header, const Status& received) {
+                           const FragmentHeader& header, const Status& received,
+                           TimePoint let_in_at) {
+  recorders_.in(TransferStage::kWire, chunk->transfer_id, let_in_at, now(),
+                static_cast<int32_t>(header.fragment));
   --chunk->open_receives;
   ++chunk->finished;
   Status status = received;
@@ -212,12 +221,17 @@ Status DataPath::verify_and_scatter(IncomingChunk& chunk, const FragmentHeader& 
   const Fragment& fragment = plan.fragments[header.fragment];
   const int64_t first_tile = plan.first_tile(fragment);
   std::vector<uint64_t> found(header.tile_digests.size());
+  const TimePoint begin = now();
   KVFERRY_RETURN_IF_ERROR(scatter(plan.copy, fragment.plane_begin, fragment.plane_end,
                                   chunk.landing_memory->bytes(), found,
                                   {.store = StoreHint::kStreaming}));
+  const TimePoint scattered_at = now();
   const uint64_t sum = tile_sum(first_tile, found);
   const uint64_t digest =
       bind_digest(plan.identity, first_tile, plan.num_tiles(fragment), sum, fragment.size_bytes);
+  const auto number = static_cast<int32_t>(header.fragment);
+  recorders_.in(TransferStage::kScatter, chunk.transfer_id, begin, scattered_at, number);
+  recorders_.in(TransferStage::kVerify, chunk.transfer_id, scattered_at, now(), number);
   if (digest != header.fragment_digest || found != header.tile_digests) {
     return mismatch(plan, header, found);
   }

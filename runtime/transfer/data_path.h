@@ -9,6 +9,7 @@
 #include "kvferry/mutex.h"
 #include "kvferry/transport.h"
 #include "runtime/control/messages.h"
+#include "runtime/telemetry/flight_recorder.h"
 #include "runtime/transfer/chunk_transfer.h"
 
 namespace kvferry {
@@ -34,9 +35,14 @@ class DataPath {
     std::function<void(uint64_t transfer_id)> on_abandoned = nullptr;
   };
 
+  struct Recorders {
+    TransferRecorder out;
+    TransferRecorder in;
+  };
+
   /// `staging_store`: what the gather leaves in cache for the peer to pull.
   DataPath(std::unique_ptr<Link> link, Executor& executor, Events events, StoreHint staging_store,
-           StagedFragmentHook hook);
+           StagedFragmentHook hook, Recorders recorders = {});
 
   std::string address() const { return link_->address(); }
   const LinkCapabilities& capabilities() const { return link_->capabilities(); }
@@ -65,17 +71,20 @@ class DataPath {
   OfferReply on_offer(std::span<const std::byte> header, size_t payload_bytes);
   Result<std::shared_ptr<IncomingChunk>> admit(const FragmentHeader& header, size_t payload_bytes);
   void on_fragment(const std::shared_ptr<IncomingChunk>& chunk, const FragmentHeader& header,
-                   const Status& received);
+                   const Status& received, TimePoint let_in_at);
   Status verify_and_scatter(IncomingChunk& chunk, const FragmentHeader& header);
   void finish_if_received(const std::shared_ptr<IncomingChunk>& chunk);
   /// Null when it is not expected (any more).
   std::shared_ptr<IncomingChunk> find_incoming(uint64_t transfer_id) const KVFERRY_EXCLUDES(mutex_);
+
+  TimePoint now() const { return executor_.clock().now(); }
 
   std::unique_ptr<Link> link_;
   Executor& executor_;
   Events events_;
   const StoreHint staging_store_;
   StagedFragmentHook hook_;
+  const Recorders recorders_;
   bool closed_ = false;
 
   mutable Mutex mutex_;

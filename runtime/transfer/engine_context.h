@@ -9,6 +9,7 @@
 #include "runtime/control/process_view.h"
 #include "runtime/memory/lease_table.h"
 #include "runtime/memory/memory_pool.h"
+#include "runtime/telemetry/flight_recorder.h"
 
 namespace kvferry {
 
@@ -27,6 +28,7 @@ struct EngineContext {
   MemoryPool& landing;
   LeaseTable& leases;
   TransferStats& stats;
+  FlightRecorder& recorder;
   ChunkProvider* provider = nullptr;
   uint64_t next_transfer_id = 1;
   /// Lets every session use free slots, in turn, soon. Sessions never help themselves: one with

@@ -22,6 +22,7 @@ Status check_options(const TransferEngineOptions& options) {
                    std::to_string(kMaxNameBytes));
   };
   if (options.name.empty()) return invalid("name is empty");
+  if (!detail::is_printable(options.name)) return invalid("name is not plain ASCII text");
   if (options.name.size() > kMaxNameBytes) return too_long("name", options.name);
   if (options.token.empty()) return invalid("token is empty; peers must share a secret");
   if (options.token.size() > kMaxNameBytes) return too_long("token", options.token);
@@ -55,9 +56,13 @@ Result<std::unique_ptr<EngineCore>> EngineCore::create(TransferEngineOptions opt
   KVFERRY_ASSIGN_OR_RETURN(
       core->landing_,
       MemoryPool::create({.slot_bytes = options.chunk_bytes, .num_slots = options.landing_chunks}));
-  core->context_ = std::make_unique<EngineContext>(EngineContext{
-      std::move(options), environment.control, environment.data, environment.processes,
-      *core->staging_, *core->landing_, core->leases_, core->stats_, nullptr, 1, nullptr});
+  core->recorder_ = std::make_unique<FlightRecorder>(options.trace_events);
+  core->staging_shares_ = std::make_unique<SlotSharing>(*core->staging_, options.max_peer_chunks);
+  core->landing_shares_ = std::make_unique<SlotSharing>(*core->landing_, options.max_peer_chunks);
+  core->context_ = std::make_unique<EngineContext>(
+      EngineContext{std::move(options), environment.control, environment.data,
+                    environment.processes, *core->staging_, *core->landing_, core->leases_,
+                    core->stats_, *core->recorder_, nullptr, 1, nullptr});
   const auto pump_soon = [raw = core.get(), &control = environment.control] {
     if (raw->pump_is_due_.exchange(true)) return;
     control.post([raw] { raw->pump(); });
@@ -74,15 +79,17 @@ EngineCore::~EngineCore() {
   landing_->set_release_listener(nullptr);
 }
 
-// One slot each in turn, and another session first each time.
 void EngineCore::pump() {
   pump_is_due_ = false;
-  if (sessions_.empty()) return;
-  std::rotate(sessions_.begin(), sessions_.begin() + 1, sessions_.end());
-  for (bool any = true; any;) {
-    any = false;
-    for (const auto& session : std::vector(sessions_)) any = session->pump_one() || any;
+  std::vector<std::shared_ptr<SlotUser>> senders;
+  std::vector<std::shared_ptr<SlotUser>> receivers;
+  for (const auto& session : sessions_) {
+    if (!session->is_ready()) continue;
+    senders.emplace_back(session, &session->sender());
+    receivers.emplace_back(session, &session->receiver());
   }
+  staging_shares_->hand_out(senders);
+  landing_shares_->hand_out(receivers);
 }
 
 Status EngineCore::admit(const std::string& peer) const {
@@ -180,7 +187,7 @@ void EngineCore::fetch(FetchId id, const std::string& peer, std::vector<FetchIte
       ending_ ? Status(StatusCode::kCancelled, "the engine is shutting down")
               : Status(StatusCode::kUnavailable, "no peer named '" + peer + "' is connected");
   for (size_t i = 0; i < items.size() && options.on_chunk; ++i) options.on_chunk(i, status);
-  if (options.on_done) options.on_done();
+  if (options.on_done) options.on_done({});
 }
 
 void EngineCore::cancel(FetchId id) {
@@ -213,6 +220,7 @@ std::vector<PeerInfo> EngineCore::peers() const {
 TransferStats EngineCore::stats() const {
   TransferStats stats = stats_;
   stats.leases_active = leases_.active();
+  stats.quarantined_chunks = leases_.quarantined();
   stats.quarantined_bytes = leases_.quarantined_bytes();
   return stats;
 }

@@ -13,6 +13,7 @@
 #include "runtime/memory/memory_pool.h"
 #include "runtime/transfer/engine_context.h"
 #include "runtime/transfer/peer_session.h"
+#include "runtime/transfer/slot_sharing.h"
 
 namespace kvferry {
 
@@ -59,6 +60,7 @@ class EngineCore {
 
   std::vector<PeerInfo> peers() const;
   TransferStats stats() const;
+  std::vector<TransferEvent> trace() const { return context_->recorder.events(); }
   const TransferEngineOptions& options() const { return context_->options; }
   const EngineContext& context() const { return *context_; }
 
@@ -77,6 +79,9 @@ class EngineCore {
   std::unique_ptr<MemoryPool> landing_;
   LeaseTable leases_;
   TransferStats stats_;
+  std::unique_ptr<FlightRecorder> recorder_;
+  std::unique_ptr<SlotSharing> staging_shares_;
+  std::unique_ptr<SlotSharing> landing_shares_;
   std::unique_ptr<EngineContext> context_;
   std::vector<std::shared_ptr<PeerSession>> sessions_;
   std::function<void(const std::string&, const Status&)> on_peer_lost_;

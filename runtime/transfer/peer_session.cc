@@ -1,6 +1,7 @@
 #include "runtime/transfer/peer_session.h"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "core/wire.h"
@@ -81,12 +82,6 @@ void PeerSession::end_fetch(FetchId id, const Status& status) {
   if (state_ == State::kReady) receiver_->end_fetch(id, status);
 }
 
-bool PeerSession::pump_one() {
-  if (state_ != State::kReady) return false;
-  const bool offered = sender_->pump_one();
-  return receiver_->pump_one() || offered;
-}
-
 void PeerSession::close(const Status& status) { end(status, true); }
 
 void PeerSession::send(const ControlMessage& message) {
@@ -150,6 +145,9 @@ Status PeerSession::check_hello(const HelloMessage& hello) const {
                   "the peer's token is not ours; give both sides the same");
   }
   if (hello.name.empty()) return Status(StatusCode::kInvalidArgument, "the peer has no name");
+  if (!detail::is_printable(hello.name)) {  // it goes into logs and messages
+    return Status(StatusCode::kInvalidArgument, "the peer's name is not plain ASCII text");
+  }
   if (hello.transport != own_hello_.transport) {
     return Status(StatusCode::kFailedPrecondition,
                   "the peer moves data by " + hello.transport + ", we by " + own_hello_.transport);
@@ -216,9 +214,11 @@ void PeerSession::open_link() {
     std::shared_ptr<DataPath> path;
     Status status;
     if (link) {
-      path = std::make_shared<DataPath>(std::move(link).value(), context.data, self->data_events(),
-                                        staging_store(context.staging.bytes()),
-                                        context.options.staged_fragment_hook);
+      path = std::make_shared<DataPath>(
+          std::move(link).value(), context.data, self->data_events(),
+          staging_store(context.staging.bytes()), context.options.staged_fragment_hook,
+          DataPath::Recorders{.out = self->recorder_of(TransferSide::kSource),
+                              .in = self->recorder_of(TransferSide::kDestination)});
     } else {
       status = link.error();
     }
@@ -359,6 +359,12 @@ Status PeerSession::on(QuietMessage& quiet) {
 
 // ---- transfers
 
+TransferRecorder PeerSession::recorder_of(TransferSide side) const {
+  uint64_t session = 0;
+  std::memcpy(&session, id().data(), sizeof(session));
+  return {context_.recorder, session, side};
+}
+
 void PeerSession::make_directions() {
   const auto send_message = [this](const ControlMessage& message) { send(message); };
   // They find the path here and keep none, so that it can die where it lived.
@@ -370,6 +376,7 @@ void PeerSession::make_directions() {
                             context_.data.post([path = path_, chunk] { path->send(chunk); });
                           },
                       .max_header_bytes = path_->capabilities().max_header_bytes,
+                      .record = recorder_of(TransferSide::kSource),
                   });
   receiver_.emplace(
       context_, peer_name_,
@@ -381,12 +388,19 @@ void PeerSession::make_directions() {
               [this](uint64_t id, const Status& status) {
                 context_.data.post([path = path_, id, status] { path->abandon(id, status); });
               },
+          .record = recorder_of(TransferSide::kDestination),
       });
 }
 
 Status PeerSession::on(FetchMessage& fetch) {
   KVFERRY_RETURN_IF_ERROR(in_order(state_ == State::kReady));
   sender_->on_fetch(std::move(fetch));
+  return {};
+}
+
+Status PeerSession::on(WithdrawMessage& withdraw) {
+  KVFERRY_RETURN_IF_ERROR(in_order(state_ == State::kReady));
+  sender_->on_withdraw(withdraw);
   return {};
 }
 
@@ -427,7 +441,8 @@ Status PeerSession::on(GoodbyeMessage&) {
 
 Status PeerSession::on(RefusalMessage& refusal) {
   KVFERRY_RETURN_IF_ERROR(in_order(state_ < State::kReady));
-  return Status(refusal.code, "the peer refused: " + refusal.reason);
+  return Status(refusal.code,
+                "the peer refused: " + detail::printable(refusal.reason, kMaxReasonBytes));
 }
 
 // ---- end

@@ -49,8 +49,9 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
   void fetch(FetchId id, std::vector<FetchItem> items, FetchOptions options);
   /// Ends what has not arrived of a fetch, if this session has it.
   void end_fetch(FetchId id, const Status& status);
-  /// Uses one slot of each pool at most, if there is work and room for it. False: neither.
-  bool pump_one();
+  /// Both directions. REQUIRES: is_ready()
+  ChunkSender& sender() { return *sender_; }
+  ChunkReceiver& receiver() { return *receiver_; }
 
   /// Ends in order: transfers are cancelled, the link closed, the peer told goodbye.
   void close(const Status& status);
@@ -93,6 +94,7 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
   Status on(RefusalMessage& refusal);
   Status on(PingMessage&);
   Status on(QuietMessage& quiet);
+  Status on(WithdrawMessage& withdraw);
 
   Result<Proof> proof_of(const HelloMessage& hello, ControlRole speaker) const;
   Status say_hello();
@@ -106,6 +108,7 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
   void become_ready_if_both();
   DataPath::Events data_events();
   void make_directions();
+  TransferRecorder recorder_of(TransferSide side) const;
 
   void tick();
   Status why_stuck() const;

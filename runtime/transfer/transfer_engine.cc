@@ -184,6 +184,10 @@ std::vector<PeerInfo> TransferEngine::peers() const {
   return impl_->on_control([this] { return impl_->core().peers(); });
 }
 
+std::vector<TransferEvent> TransferEngine::trace() const {
+  return impl_->on_control([this] { return impl_->core().trace(); });
+}
+
 TransferStats TransferEngine::stats() const {
   return impl_->on_control([this] { return impl_->core().stats(); });
 }

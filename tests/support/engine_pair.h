@@ -122,7 +122,7 @@ class EnginePair {
                          ends[item] = status;
                          ++times[item];
                        },
-                   .on_done = [&] { done.set_value(); }});
+                   .on_done = [&](const FetchSummary&) { done.set_value(); }});
     done.get_future().wait();
     for (const int each : times) EXPECT_EQ(each, 1) << "a chunk ends exactly once";
     for (size_t i = 0; i < ends.size(); ++i) {

@@ -52,7 +52,7 @@ DecodeWorker::Fetched DecodeWorker::fetch_missing(std::vector<PromptChunk>& prom
   engine_->fetch(
       kPrefill, std::move(items),
       {.on_chunk = [&fetched](size_t item, const Status& status) { fetched.ends[item] = status; },
-       .on_done = [&done] { done.set_value(); }});
+       .on_done = [&done](const FetchSummary&) { done.set_value(); }});
   done.get_future().wait();
   fetched.seconds = seconds_since(start);
   return fetched;

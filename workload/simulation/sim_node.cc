@@ -42,6 +42,7 @@ struct SimNode::Fetch {
   std::vector<std::vector<int64_t>> blocks;
   std::vector<std::vector<int64_t>> slots;
   std::vector<int> ends;
+  std::vector<bool> arrived;
   bool has_timeout = false;
   bool is_done = false;
 };
@@ -133,7 +134,7 @@ int64_t SimNode::open_chunks() const {
 // ---- as a destination
 
 FetchId SimNode::fetch(const std::string& peer, const std::vector<uint32_t>& chunks,
-                       Duration timeout) {
+                       Duration timeout, FetchPriority priority) {
   const auto fetch = std::make_shared<Fetch>();
   fetch->has_timeout = timeout > Duration::zero();
   fetch->peer = peer;
@@ -148,13 +149,16 @@ FetchId SimNode::fetch(const std::string& peer, const std::vector<uint32_t>& chu
     items.push_back({ref_of(number), {&cache_.layout(), std::move(*slots)}});
   }
   fetch->ends.assign(items.size(), 0);
+  fetch->arrived.assign(items.size(), false);
   ++counts_.fetches_begun;
   const FetchId id = next_fetch_++;
-  core_->fetch(id, peer, std::move(items),
-               {.timeout = timeout,
-                .on_chunk = [this, fetch](size_t item,
-                                          const Status& status) { on_chunk(*fetch, item, status); },
-                .on_done = [this, fetch] { on_done(*fetch); }});
+  core_->fetch(
+      id, peer, std::move(items),
+      {.priority = priority,
+       .timeout = timeout,
+       .on_chunk = [this, fetch](size_t item,
+                                 const Status& status) { on_chunk(*fetch, item, status); },
+       .on_done = [this, fetch](const FetchSummary& summary) { on_done(*fetch, summary); }});
   return id;
 }
 
@@ -176,6 +180,7 @@ void SimNode::on_chunk(Fetch& fetch, size_t item, const Status& status) {
     return;
   }
   ++counts_.chunks_verified;
+  fetch.arrived[item] = true;
   const auto mismatch = verify_chunk(cache_.layout(), fetch.slots[item], ref.key.chunk_hash);
   if (!mismatch || *mismatch) {
     setup_.violate(name() + ": a wrong byte was published: " +
@@ -183,7 +188,12 @@ void SimNode::on_chunk(Fetch& fetch, size_t item, const Status& status) {
   }
 }
 
-void SimNode::on_done(Fetch& fetch) {
+void SimNode::on_done(Fetch& fetch, const FetchSummary& summary) {
+  const auto first_missing = std::ranges::find(fetch.arrived, false);
+  if (summary.verified_prefix !=
+      static_cast<size_t>(std::ranges::distance(fetch.arrived.begin(), first_missing))) {
+    setup_.violate(name() + ": a fetch has another verified prefix than it says");
+  }
   if (std::exchange(fetch.is_done, true)) setup_.violate(name() + ": a fetch was done twice");
   ++counts_.fetches_done;
   for (size_t i = 0; i < fetch.refs.size(); ++i) {

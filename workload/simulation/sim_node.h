@@ -58,7 +58,8 @@ class SimNode final : private ChunkProvider {
 
   /// Fetches the chunks of these numbers, and checks every byte of what arrives.
   /// What has not come within `timeout` (0: none) is not waited for.
-  FetchId fetch(const std::string& peer, const std::vector<uint32_t>& chunks, Duration timeout);
+  FetchId fetch(const std::string& peer, const std::vector<uint32_t>& chunks, Duration timeout,
+                FetchPriority priority);
 
   const SimNodeCounts& counts() const { return counts_; }
   /// Chunks that a peer's transfer has open.
@@ -83,7 +84,7 @@ class SimNode final : private ChunkProvider {
   std::vector<int64_t> all_slots() const;
   Result<std::vector<int64_t>> allocate_slots(std::vector<int64_t>& blocks);
   void on_chunk(Fetch& fetch, size_t item, const Status& status);
-  void on_done(Fetch& fetch);
+  void on_done(Fetch& fetch, const FetchSummary& summary);
 
   const SimNodeSetup setup_;
   SimProcess& process_;

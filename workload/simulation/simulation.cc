@@ -179,8 +179,9 @@ void Simulation::plan_work() {
       const Duration patience = random().below(6) == 0
                                     ? random().between(milliseconds(1), milliseconds(40))
                                     : Duration::zero();
-      node->control().post([this, node, source, chunks, timeout, patience] {
-        const FetchId id = node->fetch(source, chunks, timeout);
+      const auto priority = static_cast<FetchPriority>(random().below(kNumPriorities));
+      node->control().post([this, node, source, chunks, timeout, patience, priority] {
+        const FetchId id = node->fetch(source, chunks, timeout, priority);
         if (patience == Duration::zero()) return;
         world_.after(patience,
                      [node, id] { node->control().post([node, id] { node->core().cancel(id); }); });

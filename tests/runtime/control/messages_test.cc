@@ -41,6 +41,8 @@ std::vector<ControlMessage> sample_messages() {
       RefusalMessage{StatusCode::kPermissionDenied, "no"},
       PingMessage{},
       QuietMessage{{{std::byte{1}}, {std::byte{2}}}},
+      WithdrawMessage{kMax64},
+      FetchMessage{3, {{key_of(1), 0, 256}}, FetchPriority::kBackground},
   };
 }
 
@@ -141,6 +143,7 @@ TEST(ControlMessage, EveryUnknownTypeAndEnumValueIsAnError) {
   constexpr size_t kUnservedCode = 1 + 8 + 4;
   constexpr size_t kAbandonCode = 1 + 8 + 16;
   constexpr size_t kAckOutcome = 1 + 8 + 16;
+  constexpr size_t kFetchPriority = 1 + 8 + 4;
   const auto last_code = static_cast<unsigned>(StatusCode::kDeviceLost);
   for (unsigned value = 0; value < 256; ++value) {
     const auto is_right = [value](unsigned first, unsigned last) {
@@ -153,6 +156,7 @@ TEST(ControlMessage, EveryUnknownTypeAndEnumValueIsAnError) {
     EXPECT_EQ(with_byte(LinkMessage{}, 1, value).has_value(), is_right(0, 3));
     EXPECT_EQ(with_byte(PathMessage{}, 1, value).has_value(), is_right(0, 1));
     EXPECT_EQ(with_byte(PathMessage{}, 2, value).has_value(), is_right(0, 1));
+    EXPECT_EQ(with_byte(FetchMessage{}, kFetchPriority, value).has_value(), is_right(0, 2));
     if (value < std::variant_size_v<ControlMessage>) continue;
     EXPECT_THAT(with_byte(ReadyMessage{}, 0, value), StatusIs(StatusCode::kInvalidArgument));
   }
@@ -164,7 +168,8 @@ TEST(ControlMessage, AnotherProtocolVersionIsNamedWhateverFollowsIt) {
   out.u32(kProtocolVersion + 1);
   out.raw("fields of a later version");
   EXPECT_THAT(decode_message(out.view()),
-              StatusIs(StatusCode::kFailedPrecondition, HasSubstr("version 2")));
+              StatusIs(StatusCode::kFailedPrecondition,
+                       HasSubstr("version " + std::to_string(kProtocolVersion + 1))));
 }
 
 TEST(ControlMessage, StringsAndListsOverTheirLimitAreErrors) {

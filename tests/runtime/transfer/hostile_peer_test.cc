@@ -69,7 +69,7 @@ class HostilePeerTest : public ::testing::Test {
         "scripted", std::move(items),
         {.timeout = timeout,
          .on_chunk = [this](size_t i, const Status& status) { ends[i] = status; },
-         .on_done = [this] { done.set_value(); }});
+         .on_done = [this](const FetchSummary&) { done.set_value(); }});
     return client().receive_one<FetchMessage>().value();
   }
   OfferMessage right_offer(const FetchMessage& fetch, uint32_t item, uint64_t transfer_id) {
@@ -114,6 +114,40 @@ TEST_F(HostilePeerTest, WhatNobodyAskedForChangesNothing) {
     EXPECT_TRUE(client().send(UnservedMessage{i, 0, StatusCode::kNotFound, "none"}));
     EXPECT_TRUE(client().send(FetchMessage{i, {}}));
   }
+  EXPECT_TRUE(answers());
+  expect_at_rest();
+}
+
+TEST_F(HostilePeerTest, WhatAPeerWithdrawsIsNotOffered) {
+  const auto held = pair.prefill_prompt(1, 256 * 8);  // more than there is staging memory for
+  EXPECT_TRUE(client().send(FetchMessage{++fetches, held}));
+  EXPECT_TRUE(client().send(WithdrawMessage{fetches + 1}));  // of which there is none
+  std::vector<OfferMessage> offers;
+  for (int i = 0; i < 4; ++i) offers.push_back(client().receive_one<OfferMessage>().value());
+  EXPECT_TRUE(client().send(WithdrawMessage{fetches}));
+  for (const OfferMessage& offer : offers) {
+    EXPECT_TRUE(client().send(
+        AckMessage{offer.transfer_id, offer.source, ChunkOutcome::kRefused, "not any more"}));
+  }
+  EXPECT_TRUE(answers());
+  expect_at_rest();
+}
+
+TEST_F(HostilePeerTest, ACancelledFetchIsWithdrawn) {
+  const FetchMessage fetch = let_engine_fetch(3);
+  pair.prefill->cancel(fetch_id);
+  const auto withdraw = client().receive_one<WithdrawMessage>();
+  ASSERT_TRUE(withdraw.has_value());
+  EXPECT_EQ(withdraw->fetch_id, fetch.fetch_id);
+  done.get_future().wait();
+  for (const auto& end : ends) EXPECT_THAT(end.value(), StatusIs(StatusCode::kCancelled));
+}
+
+// It was never granted, so nobody can have verified it.
+TEST_F(HostilePeerTest, AChunkThatIsVerifiedBeforeItWasGrantedIsNotCountedAsSent) {
+  const OfferMessage offer = fetch_one();
+  EXPECT_TRUE(
+      client().send(AckMessage{offer.transfer_id, offer.source, ChunkOutcome::kVerified, ""}));
   EXPECT_TRUE(answers());
   expect_at_rest();
 }

@@ -336,9 +336,9 @@ TEST(TransferEngine, APeerWithALongQueueDoesNotStarveAnother) {
   }
   std::atomic<int> arrived{0};
   std::promise<void> all;
-  pair.decode->fetch(
-      "prefill", items,
-      {.on_chunk = [&](size_t, const Status&) { ++arrived; }, .on_done = [&] { all.set_value(); }});
+  pair.decode->fetch("prefill", items,
+                     {.on_chunk = [&](size_t, const Status&) { ++arrived; },
+                      .on_done = [&](const FetchSummary&) { all.set_value(); }});
   EXPECT_TRUE(eventually([&] { return arrived > 3; }));
   PagedKVCache pages = PagedKVCache::create(pair.model, pair.model.preset, 64, 3).value();
   const auto blocks = pages.allocate(16).value();

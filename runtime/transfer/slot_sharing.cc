@@ -1,0 +1,66 @@
+#include "runtime/transfer/slot_sharing.h"
+
+#include <algorithm>
+
+namespace kvferry {
+
+std::optional<FetchPriority> PriorityTurns::next(const Waiting& waiting) const {
+  std::optional<FetchPriority> chosen;
+  for (size_t i = kNumPriorities; i-- > 0;) {
+    if (!waiting[i]) continue;
+    if (passed_over_[i] >= kPatience) return static_cast<FetchPriority>(i);
+    chosen = static_cast<FetchPriority>(i);
+  }
+  return chosen;
+}
+
+void PriorityTurns::took(FetchPriority priority, const Waiting& waiting) {
+  for (size_t i = 0; i < kNumPriorities; ++i) {
+    if (i == static_cast<size_t>(priority) || !waiting[i]) {
+      passed_over_[i] = 0;
+    } else if (i > static_cast<size_t>(priority)) {
+      ++passed_over_[i];
+    }
+  }
+}
+
+bool SlotSharing::may_have_one(const SlotUser& user,
+                               const std::vector<std::shared_ptr<SlotUser>>& users) const {
+  const size_t held = user.slots_held();
+  if (max_per_user_ > 0 && held >= max_per_user_) return false;
+  if (held == 0) return true;
+  const MemoryPoolUsage usage = pool_.usage();
+  const auto without = static_cast<size_t>(
+      std::count_if(users.begin(), users.end(), [&](const std::shared_ptr<SlotUser>& other) {
+        return other.get() != &user && other->slots_held() == 0;
+      }));
+  return usage.num_slots - usage.used_slots > std::min(without, usage.num_slots / 2);
+}
+
+void SlotSharing::hand_out(const std::vector<std::shared_ptr<SlotUser>>& users) {
+  for (;;) {
+    PriorityTurns::Waiting waiting{};
+    std::vector<SlotUser*> able;
+    const auto first = std::find_if(users.begin(), users.end(),
+                                    [&](const auto& user) { return user.get() == last_; });
+    const auto offset = static_cast<size_t>(first == users.end() ? 0 : first - users.begin() + 1);
+    for (size_t i = 0; i < users.size(); ++i) {
+      SlotUser& user = *users[(offset + i) % users.size()];
+      if (!may_have_one(user, users)) continue;
+      able.push_back(&user);
+      for (size_t p = 0; p < kNumPriorities; ++p) {
+        waiting[p] = waiting[p] || user.wants_slot(static_cast<FetchPriority>(p));
+      }
+    }
+    const std::optional<FetchPriority> priority = turns_.next(waiting);
+    if (!priority) return;
+    SlotUser* const user = *std::find_if(able.begin(), able.end(), [&](const SlotUser* each) {
+      return each->wants_slot(*priority);
+    });
+    if (!user->use_slot(*priority)) return;
+    turns_.took(*priority, waiting);
+    last_ = user;
+  }
+}
+
+}  // namespace kvferry
