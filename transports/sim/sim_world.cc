@@ -116,9 +116,9 @@ bool SimWorld::advance() {
   for (const auto& process : processes_) {
     if (!process->is_running()) continue;
     for (const auto& executor : process->executors_) {
-      if (executor->timers_.empty()) continue;
-      const TimePoint when = executor->timers_.top().when;
-      next = next ? std::min(*next, when) : when;
+      const auto may_be = [&](TimePoint when) { next = next ? std::min(*next, when) : when; };
+      if (!executor->timers_.empty()) may_be(executor->timers_.top().when);
+      if (!executor->posted_.empty()) may_be(executor->busy_until_);
     }
   }
   if (!next) return false;
@@ -141,7 +141,7 @@ bool SimWorld::step() {
     for (const auto& process : processes_) {
       if (!process->is_running()) continue;
       for (const auto& executor : process->executors_) {
-        if (executor->posted_.empty()) continue;
+        if (executor->posted_.empty() || executor->busy_until_ > now()) continue;
         if (random_.below(++runnable) == 0) chosen = executor.get();
       }
     }
@@ -163,11 +163,14 @@ void SimWorld::run(SimExecutor& executor) {
   task();
   task = nullptr;
   current_ = nullptr;
+  if (!random_.chance(lag_)) return;
+  count_fault();
+  executor.busy_until_ = now() + random_.between(Duration::zero(), longest_lag_);
 }
 
 bool SimWorld::run_until(const std::function<bool()>& done, TimePoint limit) {
-  while (!done()) {
-    if (now() > limit || !step()) return done();
+  for (uint64_t steps = 0; !done(); ++steps) {
+    if (steps > kMaxSteps || now() > limit || !step()) return done();
   }
   return true;
 }

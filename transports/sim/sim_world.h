@@ -69,6 +69,7 @@ class SimExecutor final : public Executor {
   SimProcess& process_;
   std::deque<Task> posted_;
   std::priority_queue<Timer> timers_;
+  TimePoint busy_until_{};  // a thread that the system does not run
 };
 
 /// Executors that are stopped, resumed and killed together, as SIGSTOP, SIGCONT and SIGKILL do.
@@ -112,6 +113,9 @@ class SimProcess {
 /// Threads: one
 class SimWorld {
  public:
+  /// Of one run_until(): hundreds of times what a healthy cluster needs.
+  static constexpr uint64_t kMaxSteps = 2'000'000;
+
   explicit SimWorld(uint64_t seed);
   ~SimWorld();
   SimWorld(const SimWorld&) = delete;
@@ -130,8 +134,15 @@ class SimWorld {
 
   /// Runs one task or event, at the next time that has one. False: none is left.
   bool step();
-  /// True once `done` holds; false when nothing is left to run or `limit` has passed before.
+  /// True once `done` holds; false when nothing is left to run, `limit` has passed, or so much has
+  /// run (kMaxSteps) that something must be spinning.
   bool run_until(const std::function<bool()>& done, TimePoint limit);
+
+  /// After a task, with that chance, its executor runs nothing for up to `longest`.
+  void set_lag(uint32_t per_million, Duration longest) {
+    lag_ = per_million;
+    longest_lag_ = longest;
+  }
 
   /// Drops everything that would still have run.
   void forget_events();
@@ -177,6 +188,8 @@ class SimWorld {
   std::priority_queue<Event> events_;
   uint64_t next_order_ = 1;
   SimExecutor* current_ = nullptr;
+  uint32_t lag_ = 0;
+  Duration longest_lag_{};
   uint64_t faults_ = 0;
   uint64_t fingerprint_ = 0;
   bool is_logging_ = false;

@@ -63,7 +63,7 @@ SimNode::SimNode(const SimNodeSetup& setup, std::string name)
   options.fragment_bytes = kChunkTokens * kModel.token_bytes() / kModel.num_layers;
   options.transport = std::make_shared<SimTransport>(setup.network);
   options.staged_fragment_hook = [this](const StagedFragment& fragment) {
-    if (!setup_.network.strikes(setup_.flip_staged)) return;
+    if (!setup_.network.strikes(setup_.faults.flip_staged)) return;
     fragment.bytes[setup_.network.world().random().below(fragment.bytes.size())] ^= std::byte{64};
   };
   core_ =
@@ -100,7 +100,7 @@ void SimNode::check_pages() { check_poison(all_slots()); }
 // ---- as a source
 
 Result<PagedChunk> SimNode::open_chunk(const ChunkRef& ref) {
-  if (setup_.network.strikes(setup_.not_held)) {
+  if (setup_.network.strikes(setup_.faults.not_held)) {
     return make_error(StatusCode::kNotFound, "the chunk is not held any more");
   }
   Held& held = held_[ref.key.to_string()];
@@ -133,13 +133,22 @@ int64_t SimNode::open_chunks() const {
 
 // ---- as a destination
 
-FetchId SimNode::fetch(const std::string& peer, const std::vector<uint32_t>& chunks,
-                       Duration timeout, FetchPriority priority) {
+void SimNode::fetch(const SimFetch& what) {
+  ++counts_.fetches_begun;
+  control_.post([this, what] {
+    const FetchId id = begin(what);
+    if (what.patience == Duration::zero()) return;
+    setup_.network.world().after(what.patience,
+                                 [this, id] { control_.post([this, id] { core_->cancel(id); }); });
+  });
+}
+
+FetchId SimNode::begin(const SimFetch& what) {
   const auto fetch = std::make_shared<Fetch>();
-  fetch->has_timeout = timeout > Duration::zero();
-  fetch->peer = peer;
+  fetch->has_timeout = what.timeout > Duration::zero();
+  fetch->peer = what.peer;
   std::vector<FetchItem> items;
-  for (const uint32_t number : chunks) {
+  for (const uint32_t number : what.chunks) {
     std::vector<int64_t> blocks;
     Result<std::vector<int64_t>> slots = allocate_slots(blocks);
     if (!slots) break;  // the cache is full of fetches under way
@@ -150,12 +159,11 @@ FetchId SimNode::fetch(const std::string& peer, const std::vector<uint32_t>& chu
   }
   fetch->ends.assign(items.size(), 0);
   fetch->arrived.assign(items.size(), false);
-  ++counts_.fetches_begun;
   const FetchId id = next_fetch_++;
   core_->fetch(
-      id, peer, std::move(items),
-      {.priority = priority,
-       .timeout = timeout,
+      id, what.peer, std::move(items),
+      {.priority = what.priority,
+       .timeout = what.timeout,
        .on_chunk = [this, fetch](size_t item,
                                  const Status& status) { on_chunk(*fetch, item, status); },
        .on_done = [this, fetch](const FetchSummary& summary) { on_done(*fetch, summary); }});

@@ -15,16 +15,30 @@
 
 namespace kvferry {
 
+/// What goes wrong inside a node. Chances are per million.
+struct NodeFaults {
+  uint32_t flip_staged = 0;  ///< a byte of a staged fragment flips after its digest
+  uint32_t not_held = 0;     ///< a chunk that is asked for is not held
+};
+
 /// What the nodes of one simulation share.
 struct SimNodeSetup {
   SimNetwork& network;
   MemoryOracle& oracle;
+  const NodeFaults& faults;  ///< may change meanwhile
   std::function<void(const std::string&)> violate;
   bool can_pull = true;
   size_t pool_chunks = 2;
-  uint32_t flip_staged = 0;  ///< per million: a byte of a staged fragment flips after its digest
-  uint32_t not_held = 0;     ///< per million: a chunk that is asked for is not held
   uint64_t seed = 1;
+};
+
+/// What a node is to fetch.
+struct SimFetch {
+  std::string peer;
+  std::vector<uint32_t> chunks;  ///< by number
+  FetchPriority priority = FetchPriority::kForeground;
+  Duration timeout{};   ///< of the fetch; 0: none
+  Duration patience{};  ///< cancelled after it; 0: never
 };
 
 /// How the fetches of a node ended.
@@ -56,10 +70,8 @@ class SimNode final : private ChunkProvider {
   EngineCore& core() { return *core_; }
   const std::string& name() const { return process_.name(); }
 
-  /// Fetches the chunks of these numbers, and checks every byte of what arrives.
-  /// What has not come within `timeout` (0: none) is not waited for.
-  FetchId fetch(const std::string& peer, const std::vector<uint32_t>& chunks, Duration timeout,
-                FetchPriority priority);
+  /// Fetches, soon, and checks every byte of what arrives.
+  void fetch(const SimFetch& what);
 
   const SimNodeCounts& counts() const { return counts_; }
   /// Chunks that a peer's transfer has open.
@@ -78,6 +90,7 @@ class SimNode final : private ChunkProvider {
   };
   struct Fetch;
 
+  FetchId begin(const SimFetch& what);
   Result<PagedChunk> open_chunk(const ChunkRef& ref) override;
   void close_chunk(const ChunkRef& ref) override;
   void check_poison(SlotMapping slots);

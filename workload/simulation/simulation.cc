@@ -23,6 +23,8 @@ constexpr Duration kReconnectEvery = milliseconds(30);
 // handshakes end after 5 s, transfers that are stuck after 30 s.
 constexpr Duration kRestLimit = seconds(150);
 constexpr uint32_t kChunks = 12;
+// A connection that was lost before may be noticed by the first who uses it.
+constexpr int kServiceAttempts = 3;
 
 /// One seed's run.
 class Simulation {
@@ -50,7 +52,6 @@ class Simulation {
     bool is_decode = false;
     SimNode* node = nullptr;  // null while it is down
     int incarnation = 0;
-    int connecting = 0;
   };
 
   SimRandom& random() { return world_.random(); }
@@ -64,10 +65,13 @@ class Simulation {
   void plan_work();
   void plan_chaos();
   void strike();
+  void shut_down(Place& place);
   Place& any_place() { return *places_[random().below(places_.size())]; }
   void heal();
   bool is_at_rest() const;
   void check_rest();
+  void check_service();
+  bool serves(Place& prefill, Place& decode);
   void end_all();
   void violate(const std::string& what) {
     log(std::string(kViolationMark) + what);
@@ -79,7 +83,9 @@ class Simulation {
   SimWorld world_;
   SimNetwork network_;
   WireFaults wire_faults_;
-  SimNodeSetup setup_{network_, oracle_, [this](const std::string& what) { violate(what); }};
+  NodeFaults node_faults_;
+  SimNodeSetup setup_{network_, oracle_, node_faults_,
+                      [this](const std::string& what) { violate(what); }};
   std::vector<std::unique_ptr<Place>> places_;
   std::vector<std::unique_ptr<SimNode>> nodes_;  // the dead ones, too: their memory stays
   std::map<std::pair<std::string, std::string>, std::shared_ptr<SimWire>> wires_;
@@ -87,6 +93,7 @@ class Simulation {
   bool is_healed_ = false;
   bool is_ending_ = false;
   size_t num_ended_ = 0;
+  int num_shutting_down_ = 0;
   SimulationResult result_;
 };
 
@@ -111,8 +118,9 @@ void Simulation::draw_faults() {
   wire_faults_.overtake = random().below(6) == 0 ? 10'000 : 0;
   setup_.can_pull = random().below(2) == 0;
   setup_.pool_chunks = 1 + random().below(4);
-  setup_.flip_staged = draw(10'000, 80'000);
-  setup_.not_held = draw(20'000, 100'000);
+  node_faults_.flip_staged = draw(10'000, 80'000);
+  node_faults_.not_held = draw(20'000, 100'000);
+  world_.set_lag(draw(2'000, 20'000), milliseconds(1 + random().below(20)));
 }
 
 void Simulation::start(Place& place) {
@@ -133,6 +141,7 @@ void Simulation::start(Place& place) {
 void Simulation::keep_connected(Place& decode, Place& prefill, int incarnation) {
   if (is_ending_ || decode.node == nullptr || decode.incarnation != incarnation) return;
   decode.node->control().post([this, &decode, &prefill, incarnation] {
+    if (decode.node == nullptr || decode.incarnation != incarnation) return;
     const auto peers = decode.node->core().peers();
     const bool is_connected =
         std::ranges::any_of(peers, [&](const PeerInfo& peer) { return peer.name == prefill.name; });
@@ -166,26 +175,21 @@ void Simulation::plan_work() {
       for (const auto& other : places_) {
         if (!other->is_decode) sources.push_back(other->name);
       }
-      const std::string source = sources[random().below(sources.size())];
-      std::vector<uint32_t> chunks;
+      SimFetch fetch;
+      fetch.peer = sources[random().below(sources.size())];
       for (uint64_t n = 1 + random().below(6); n > 0; --n) {
-        chunks.push_back(static_cast<uint32_t>(random().below(kChunks)));
+        fetch.chunks.push_back(static_cast<uint32_t>(random().below(kChunks)));
       }
-      log(place.name + " fetches " + std::to_string(chunks.size()) + " chunks of " + source);
-      SimNode* const node = place.node;
-      const Duration timeout = random().below(4) == 0
-                                   ? random().between(milliseconds(1), milliseconds(80))
-                                   : Duration::zero();
-      const Duration patience = random().below(6) == 0
-                                    ? random().between(milliseconds(1), milliseconds(40))
-                                    : Duration::zero();
-      const auto priority = static_cast<FetchPriority>(random().below(kNumPriorities));
-      node->control().post([this, node, source, chunks, timeout, patience, priority] {
-        const FetchId id = node->fetch(source, chunks, timeout, priority);
-        if (patience == Duration::zero()) return;
-        world_.after(patience,
-                     [node, id] { node->control().post([node, id] { node->core().cancel(id); }); });
-      });
+      log(place.name + " fetches " + std::to_string(fetch.chunks.size()) + " chunks of " +
+          fetch.peer);
+      if (random().below(4) == 0) {
+        fetch.timeout = random().between(milliseconds(1), milliseconds(80));
+      }
+      if (random().below(6) == 0) {
+        fetch.patience = random().between(milliseconds(1), milliseconds(40));
+      }
+      fetch.priority = static_cast<FetchPriority>(random().below(kNumPriorities));
+      place.node->fetch(fetch);
     });
   }
 }
@@ -201,7 +205,7 @@ void Simulation::strike() {
   if (place.node == nullptr || is_healed_) return;
   world_.count_fault();
   SimProcess& process = place.node->process();
-  switch (random().below(5)) {
+  switch (random().below(6)) {
     case 0: {
       log(place.name + " is killed");
       process.kill();
@@ -211,8 +215,12 @@ void Simulation::strike() {
       });
       return;
     }
-    case 1:
-    case 2: {
+    case 1: {
+      shut_down(place);
+      return;
+    }
+    case 2:
+    case 3: {
       log(place.name + " is stopped");
       process.stop();
       world_.after(random().between(milliseconds(1), seconds(12)), [this, &process] {
@@ -235,28 +243,54 @@ void Simulation::strike() {
   }
 }
 
+// In order, with whatever is under way; its process is gone soon after.
+void Simulation::shut_down(Place& place) {
+  log(place.name + " shuts down");
+  SimNode* const node = std::exchange(place.node, nullptr);
+  ++num_shutting_down_;
+  node->control().post([this, node, &place] {
+    node->core().end([this, node, &place] {
+      --num_shutting_down_;
+      log(place.name + " has shut down");
+      const SimNodeCounts& counts = node->counts();
+      if (counts.fetches_begun != counts.fetches_done || node->open_chunks() > 0) {
+        violate(place.name + ": the end came before those of its transfers");
+      }
+      world_.after(random().between(milliseconds(0), milliseconds(2)),
+                   [node] { node->process().kill(); });
+      world_.after(random().between(milliseconds(1), milliseconds(300)), [this, &place] {
+        if (place.node == nullptr) start(place);
+      });
+    });
+  });
+}
+
 void Simulation::heal() {
   is_healed_ = true;
   log("the network heals");
   SimFaults healed;
   network_.faults() = healed;
   wire_faults_ = {};
+  node_faults_ = {};
+  world_.set_lag(0, {});
+  for (const auto& node : nodes_) node->process().resume();
   for (const auto& place : places_) {
-    if (place->node != nullptr) place->node->process().resume();
     if (place->node == nullptr) start(*place);
   }
 }
 
 bool Simulation::is_at_rest() const {
-  return std::ranges::all_of(places_, [](const auto& place) {
-    const SimNode& node = *place->node;
-    const TransferStats stats = place->node->core().stats();
-    return node.counts().fetches_begun == node.counts().fetches_done && stats.leases_active == 0 &&
-           stats.quarantined_bytes == 0 && node.open_chunks() == 0;
-  });
+  return num_shutting_down_ == 0 && std::ranges::all_of(places_, [](const auto& place) {
+           const SimNode& node = *place->node;
+           const TransferStats stats = place->node->core().stats();
+           return node.counts().fetches_begun == node.counts().fetches_done &&
+                  stats.leases_active == 0 && stats.quarantined_bytes == 0 &&
+                  node.open_chunks() == 0;
+         });
 }
 
 void Simulation::check_rest() {
+  if (num_shutting_down_ > 0) violate("an engine that was shut down never ends");
   for (const auto& place : places_) {
     const SimNode& node = *place->node;
     const TransferStats stats = place->node->core().stats();
@@ -270,6 +304,36 @@ void Simulation::check_rest() {
     if (node.open_chunks() > 0) violate(place->name + ": chunks are never closed");
     if (open == 0 && node.open_chunks() == 0) place->node->check_pages();
   }
+}
+
+// Whatever happened before, a healthy cluster serves, be it when news of the past has come in.
+void Simulation::check_service() {
+  for (const auto& decode : places_) {
+    for (const auto& prefill : places_) {
+      if (!decode->is_decode || prefill->is_decode) continue;
+      bool is_served = false;
+      for (int attempt = 0; attempt < kServiceAttempts && !is_served; ++attempt) {
+        is_served = serves(*prefill, *decode);
+      }
+      if (!is_served) violate(prefill->name + " does not serve " + decode->name + " any more");
+    }
+  }
+  world_.run_until([this] { return is_at_rest(); }, world_.now() + kRestLimit);
+  check_rest();
+}
+
+bool Simulation::serves(Place& prefill, Place& decode) {
+  const auto is_connected = [&] {
+    const auto peers = decode.node->core().peers();
+    return std::ranges::count(peers, prefill.name, &PeerInfo::name) == 1;
+  };
+  if (!world_.run_until(is_connected, world_.now() + kRestLimit)) return false;
+  const SimNodeCounts& counts = decode.node->counts();
+  const int64_t verified = counts.chunks_verified;
+  decode.node->fetch({.peer = prefill.name, .chunks = {0, 1, 2}});
+  world_.run_until([&] { return counts.fetches_begun == counts.fetches_done; },
+                   world_.now() + kRestLimit);
+  return counts.chunks_verified == verified + 3;
 }
 
 void Simulation::end_all() {
@@ -307,6 +371,7 @@ SimulationResult Simulation::run() {
   heal();
   world_.run_until([this] { return work_left_ == 0 && is_at_rest(); }, world_.now() + kRestLimit);
   check_rest();
+  if (result_.violations.empty()) check_service();
   if (result_.violations.empty()) end_all();
 
   for (const auto& node : nodes_) {
