@@ -7,6 +7,8 @@ namespace kvferry {
 namespace {
 
 constexpr size_t kMaxReportedKeys = 16384;
+// Far from where a point in time overflows.
+constexpr Duration kLongestTimeout = std::chrono::hours(24 * 365);
 // Before a chunk is fetched again whose path failed; doubled each time.
 constexpr Duration kFirstPause = std::chrono::milliseconds(1);
 constexpr Duration kMaxPause = std::chrono::milliseconds(100);
@@ -60,6 +62,11 @@ void ChunkReceiver::fetch(FetchId id, std::vector<FetchItem> items, FetchOptions
   fetch->open_items = items.size();
   for (FetchItem& item : items) fetch->items.push_back({std::move(item)});
   fetches_.emplace(id, fetch);
+  if (fetch->options.timeout > Duration::zero()) {
+    fetch->deadline = now() + std::min(fetch->options.timeout, kLongestTimeout);
+    deadlines_.emplace(fetch->deadline, id);
+    set_timer();
+  }
   for (size_t i = 0; i < fetch->items.size(); ++i) {
     const Wanted wanted{fetch, i};
     const Status status = check_item(wanted.item().want);
@@ -83,7 +90,10 @@ bool ChunkReceiver::advance(const Wanted& wanted, DestinationEvent event, const 
   last_progress_ = now();
   if (item.state == DestinationState::kCompleted) ++fetch->num_verified;
   const bool is_last = --fetch->open_items == 0;
-  if (is_last) fetches_.erase(fetch->id);
+  if (is_last) {
+    fetches_.erase(fetch->id);
+    deadlines_.erase({fetch->deadline, fetch->id});
+  }
   const FetchOptions& options = fetch->options;
   if (options.on_chunk) options.on_chunk(wanted.index, status);
   if (is_last && options.on_done) {
@@ -93,6 +103,25 @@ bool ChunkReceiver::advance(const Wanted& wanted, DestinationEvent event, const 
                      .verified_prefix = static_cast<size_t>(end - fetch->items.begin())});
   }
   return true;
+}
+
+void ChunkReceiver::set_timer() {
+  if (deadlines_.empty() || deadlines_.begin()->first >= timer_at_) return;
+  timer_at_ = deadlines_.begin()->first;
+  context_.control.post_at(timer_at_, [weak = std::weak_ptr<ChunkReceiver*>(self_)] {
+    if (const std::shared_ptr<ChunkReceiver*> self = weak.lock()) (*self)->end_late_fetches();
+  });
+}
+
+void ChunkReceiver::end_late_fetches() {
+  while (!deadlines_.empty() && deadlines_.begin()->first <= now()) {
+    const FetchId id = deadlines_.begin()->second;
+    deadlines_.erase(deadlines_.begin());
+    end_fetch(id, Status(StatusCode::kDeadlineExceeded,
+                         "the chunk did not arrive within the fetch's timeout"));
+  }
+  timer_at_ = TimePoint::max();
+  set_timer();
 }
 
 void ChunkReceiver::end_fetch(FetchId id, const Status& status) {

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <unordered_map>
 #include <vector>
 
@@ -79,6 +80,7 @@ class ChunkReceiver final : public SlotUser {
     std::vector<Item> items;
     size_t open_items = 0;
     size_t num_verified = 0;
+    TimePoint deadline = TimePoint::max();
   };
   /// Item `index` of a fetch.
   struct Wanted {
@@ -120,6 +122,9 @@ class ChunkReceiver final : public SlotUser {
   /// Takes `event` to an item, and tells its owner if that was its end. False: it changed nothing.
   bool advance(const Wanted& wanted, DestinationEvent event, const Status& status);
   Status said_by_peer(StatusCode code, const std::string& reason) const;
+  /// One timer is set, for the earliest deadline: fetches that end in time leave nothing behind.
+  void set_timer();
+  void end_late_fetches();
   void on_failed(const Wanted& wanted, uint64_t transfer_id, const Status& status);
   /// Asks for it again: before all others, or after a pause.
   void plan_first(const Wanted& wanted);
@@ -130,6 +135,8 @@ class ChunkReceiver final : public SlotUser {
   const std::string peer_;
   Outputs outputs_;
   std::map<FetchId, std::shared_ptr<Fetch>> fetches_;  // with open items
+  std::set<std::pair<TimePoint, FetchId>> deadlines_;  // of those that have one
+  TimePoint timer_at_ = TimePoint::max();
   std::array<std::deque<Wanted>, kNumPriorities> planned_;
   std::array<size_t, kNumPriorities> num_requested_{};  // and not granted or ended
   std::unordered_map<uint64_t, Request> requested_;     // by the id of the message

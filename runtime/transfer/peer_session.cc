@@ -11,8 +11,6 @@ namespace {
 
 // So many pings are missed before a peer counts as silent.
 constexpr int kTicksOfSilence = 4;
-// Far from where a point in time overflows.
-constexpr Duration kLongestTimeout = std::chrono::hours(24 * 365);
 
 Nonce fresh_nonce(ProcessView& processes) {
   WireWriter words;
@@ -65,17 +63,7 @@ void PeerSession::start(Events events) {
 }
 
 void PeerSession::fetch(FetchId id, std::vector<FetchItem> items, FetchOptions options) {
-  const Duration timeout = options.timeout;
   receiver_->fetch(id, std::move(items), std::move(options));
-  if (timeout <= Duration::zero()) return;
-  Executor& control = context_.control;
-  control.post_at(control.clock().now() + std::min(timeout, kLongestTimeout),
-                  [weak = weak_from_this(), id] {
-                    const std::shared_ptr<PeerSession> self = weak.lock();
-                    const Status late(StatusCode::kDeadlineExceeded,
-                                      "the chunk did not arrive within the fetch's timeout");
-                    if (self) self->end_fetch(id, late);
-                  });
 }
 
 void PeerSession::end_fetch(FetchId id, const Status& status) {
