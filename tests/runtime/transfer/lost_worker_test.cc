@@ -213,9 +213,3 @@ INSTANTIATE_TEST_SUITE_P(Ucx, LostSenderTest, kEach, name_of);
 
 }  // namespace
 }  // namespace kvferry
-
-int main(int argc, char** argv) {
-  if (const int code = kvferry::run_as_worker(argc, argv); code >= 0) return code;
-  testing::InitGoogleTest(&argc, argv);
-  return RUN_ALL_TESTS();
-}

@@ -5,12 +5,15 @@
 #include <cstdio>
 #include <sstream>
 
+#include "tests/runtime/transfer/held_pull.h"
+
 namespace kvferry {
 namespace {
 
 constexpr const char* kServingRole = "serving-worker";
 constexpr const char* kFetchingRole = "fetching-worker";
 constexpr int kFaultCode = 3;
+constexpr int kPullsBefore = 5;
 
 std::vector<std::string> with_port(std::vector<std::string> words, uint16_t port) {
   words.push_back(std::to_string(port));
@@ -20,11 +23,23 @@ std::vector<std::string> with_port(std::vector<std::string> words, uint16_t port
 /// Answers until the owner has enough, or is gone.
 template <typename Worker>
 int answer(const SelfOwner& owner, const Worker& worker) {
-  for (std::string question = owner.receive(); question == "stats"; question = owner.receive()) {
-    const TransferStats stats = worker.stats();
-    owner.send(std::to_string(stats.quarantined_bytes) + " " + std::to_string(stats.leases_active));
+  for (;;) {
+    const std::string wish = owner.receive();
+    if (wish == "stats") {
+      const TransferStats stats = worker.stats();
+      owner.send(std::to_string(stats.quarantined_bytes) + " " +
+                 std::to_string(stats.leases_active));
+    } else if (wish == "hold") {
+      hold_pull(
+          kPullsBefore,
+          {.on_held = [&] { owner.send("held"); },
+           .on_released = [&](bool is_equal) { owner.send(is_equal ? "equal" : "differs"); }});
+    } else if (wish == "release") {
+      release_pull();
+    } else {
+      return 0;
+    }
   }
-  return 0;
 }
 
 [[noreturn]] void end_by_fault(const std::string& fault) {

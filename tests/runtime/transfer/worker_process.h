@@ -10,6 +10,9 @@ namespace kvferry {
 enum class WorkerRole { kServing, kFetching };
 
 /// A worker in a process of its own. Whatever is wrong in there ends it with an exit code.
+///
+/// Asked to "hold", it says "held" once one of its pulls is; told to "release" it, whether what it
+/// read is "equal" to what was there before, or "differs".
 class WorkerProcess : public SelfProcess {
  public:
   /// `port`: where a FetchingWorker connects to.
