@@ -102,7 +102,9 @@ bool EngineCore::takes_strangers() const {
 
 void EngineCore::add_peer(std::unique_ptr<Channel> channel, ControlRole role,
                           std::function<void(const Result<std::string>&)> on_handshake) {
-  auto session = std::make_shared<PeerSession>(*context_, std::move(channel), role);
+  // Not make_shared: its timers hold it weakly, and would keep the memory of every stranger that
+  // came and went until the handshake timeout.
+  auto session = std::shared_ptr<PeerSession>(new PeerSession(*context_, std::move(channel), role));
   PeerSession* raw = session.get();
   sessions_.push_back(session);
   session->start({

@@ -40,9 +40,10 @@ std::unique_ptr<TransferEngine> make_engine(const WorkerOptions& options) {
   engine.staging_chunks = options.pool_chunks;
   engine.landing_chunks = options.pool_chunks;
   engine.fragment_bytes = 128 * 1024;
-  engine.transport = make_transport("ucx").value();
+  engine.transport = options.transport ? options.transport : make_transport("ucx").value();
+  engine.logger = options.logger;
   engine.best_path = options.best_path;
-  engine.handshake_timeout = std::chrono::seconds(1);  // who is stopped answers no handshake
+  engine.handshake_timeout = options.handshake_timeout;
   engine.silence_limit = options.silence_limit;
   engine.transfer_timeout = options.transfer_timeout;
   engine.max_quarantined_chunks = options.max_quarantined_chunks;

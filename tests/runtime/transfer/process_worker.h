@@ -28,6 +28,11 @@ struct WorkerOptions {
   int first_prompt = 0;
   int num_prompts = 4;
 
+  // Within one process only; not in words.
+  Duration handshake_timeout = std::chrono::seconds(1);  ///< who is stopped answers none
+  std::shared_ptr<Transport> transport = nullptr;  ///< null: UCX
+  Logger* logger = nullptr;
+
   std::vector<std::string> to_words() const;
   static WorkerOptions from_words(const std::vector<std::string>& words);
 };
