@@ -58,6 +58,9 @@ Result<std::unique_ptr<EngineCore>> EngineCore::create(TransferEngineOptions opt
   core->context_ = std::make_unique<EngineContext>(EngineContext{
       std::move(options), environment.control, environment.data, environment.processes,
       *core->staging_, *core->landing_, core->leases_, core->stats_, nullptr, 1, nullptr});
+  core->stranger_log_.emplace(
+      environment.control, "strangers_refused_too",
+      [raw = core->context_.get()](const std::string& line) { raw->log(LogLevel::kWarn, line); });
   const auto pump_soon = [raw = core.get(), &control = environment.control] {
     if (raw->pump_is_due_.exchange(true)) return;
     control.post([raw] { raw->pump(); });
@@ -112,10 +115,11 @@ void EngineCore::add_peer(std::unique_ptr<Channel> channel, ControlRole role,
       .on_known = [this, raw] { raw->tell_quiet(quiet_with(raw->peer_name())); },
       .on_quiet_peer = [this, raw](const Nonce& ended) { reclaim(raw->peer_name(), ended); },
       .on_handshake =
-          [this, raw, on_handshake = std::move(on_handshake)](const Status& status) {
+          [this, raw, role, on_handshake = std::move(on_handshake)](const Status& status) {
             if (!status.is_ok()) {
-              context_->log(LogLevel::kWarn,
-                            "handshake_failed cause=\"" + status.to_string() + "\"");
+              const std::string line = "handshake_failed cause=\"" + status.to_string() + "\"";
+              role == ControlRole::kListener ? warn_of_stranger(line)
+                                             : context_->log(LogLevel::kWarn, line);
             }
             if (!on_handshake) return;
             on_handshake(status.is_ok() ? Result<std::string>(raw->peer_name())

@@ -4,6 +4,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "runtime/memory/lease_table.h"
 #include "runtime/memory/memory_pool.h"
 #include "runtime/transfer/engine_context.h"
+#include "runtime/transfer/log_limit.h"
 #include "runtime/transfer/peer_session.h"
 
 namespace kvferry {
@@ -44,6 +46,8 @@ class EngineCore {
                 std::function<void(const Result<std::string>&)> on_handshake);
   /// False while so many strangers shake hands that no more should be let in.
   bool takes_strangers() const;
+  /// Logs, within bounds, what any stranger can provoke.
+  void warn_of_stranger(const std::string& line) { stranger_log_->log(line); }
 
   void fetch(FetchId id, const std::string& peer, std::vector<FetchItem> items,
              FetchOptions options);
@@ -78,6 +82,7 @@ class EngineCore {
   LeaseTable leases_;
   TransferStats stats_;
   std::unique_ptr<EngineContext> context_;
+  std::optional<LogLimit> stranger_log_;
   std::vector<std::shared_ptr<PeerSession>> sessions_;
   std::function<void(const std::string&, const Status&)> on_peer_lost_;
   struct Quiet {
