@@ -97,14 +97,31 @@ Status EngineCore::admit(const std::string& peer) const {
                 "a peer named '" + peer + "' is connected already; names must be unique");
 }
 
-bool EngineCore::takes_strangers() const {
+bool EngineCore::has_room_for_handshakes() const {
   const auto handshakes = std::count_if(sessions_.begin(), sessions_.end(),
                                         [](const auto& each) { return each->is_shaking_hands(); });
   return static_cast<size_t>(handshakes) < kMaxHandshakes;
 }
 
+// A peer proves itself at once; who waits is none, or slower than those who come.
+PeerSession* EngineCore::oldest_stranger() const {
+  PeerSession* oldest = nullptr;
+  for (const auto& each : sessions_) {
+    if (!each->is_stranger()) continue;
+    if (oldest == nullptr || each->since() < oldest->since()) oldest = each.get();
+  }
+  return oldest;
+}
+
+bool EngineCore::takes_strangers() const {
+  return has_room_for_handshakes() || oldest_stranger() != nullptr;
+}
+
 void EngineCore::add_peer(std::unique_ptr<Channel> channel, ControlRole role,
                           std::function<void(const Result<std::string>&)> on_handshake) {
+  if (role == ControlRole::kListener && !has_room_for_handshakes()) {
+    if (PeerSession* const oldest = oldest_stranger()) oldest->turn_away();
+  }
   // Not make_shared: its timers hold it weakly, and would keep the memory of every stranger that
   // came and went until the handshake timeout.
   auto session = std::shared_ptr<PeerSession>(new PeerSession(*context_, std::move(channel), role));

@@ -44,7 +44,8 @@ class EngineCore {
   /// with the peer's name or why it is none.
   void add_peer(std::unique_ptr<Channel> channel, ControlRole role,
                 std::function<void(const Result<std::string>&)> on_handshake);
-  /// False while so many strangers shake hands that no more should be let in.
+  /// False while so many shake hands that no more should be let in: none of them is a stranger, of
+  /// whom the oldest gives way to a newcomer.
   bool takes_strangers() const;
   /// Logs, within bounds, what any stranger can provoke.
   void warn_of_stranger(const std::string& line) { stranger_log_->log(line); }
@@ -71,6 +72,8 @@ class EngineCore {
 
   Status admit(const std::string& peer) const;
   void pump();
+  bool has_room_for_handshakes() const;
+  PeerSession* oldest_stranger() const;
   void remove(const PeerSession* session);
   void remember_quiet(const PeerSession& session);
   std::vector<Nonce> quiet_with(const std::string& peer) const;

@@ -28,6 +28,7 @@ PeerSession::PeerSession(EngineContext& context, std::unique_ptr<Channel> channe
     : context_(context),
       channel_(std::move(channel)),
       role_(role),
+      since_(context.control.clock().now()),
       own_nonce_(fresh_nonce(context.processes)),
       probe_word_(context.processes.random_word()) {
   own_hello_.name = context.options.name;
@@ -85,6 +86,13 @@ bool PeerSession::pump_one() {
   if (state_ != State::kReady) return false;
   const bool offered = sender_->pump_one();
   return receiver_->pump_one() || offered;
+}
+
+void PeerSession::turn_away() {
+  const Status status(StatusCode::kUnavailable,
+                      "too many who connect have not said who they are; try again");
+  send(RefusalMessage{status.code(), std::string(status.message())});
+  end(status, false);
 }
 
 void PeerSession::close(const Status& status) { end(status, true); }

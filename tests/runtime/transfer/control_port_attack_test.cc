@@ -74,7 +74,8 @@ class ControlPortAttackTest : public ::testing::Test {
   }
   void TearDown() override {
     EXPECT_TRUE(makes_progress());
-    EXPECT_EQ(server->num_lost(), 0) << "a peer was lost for what strangers did";
+    EXPECT_TRUE(eventually([&] { return server->peers().size() == 1; }));
+    EXPECT_EQ(server->num_lost(), num_newcomers) << "a peer was lost for what strangers did";
     EXPECT_TRUE(peer->pause(seconds(20)));
     EXPECT_TRUE(eventually([&] { return server->stats().leases_active == 0; }));
     EXPECT_TRUE(eventually([&] { return count_open_fds() <= num_fds; })) << count_open_fds();
@@ -155,6 +156,7 @@ class ControlPortAttackTest : public ::testing::Test {
   std::optional<ServingWorker> server;
   std::optional<FetchingWorker> peer;
   std::deque<RawClient> stalled;
+  int num_newcomers = 0;  // that come and leave again
   size_t num_fds = 0;
 };
 
@@ -172,6 +174,39 @@ TEST_F(ControlPortAttackTest, IsRefusedForAReasonAndLeavesNothingBehind) {
   }
   EXPECT_GE(log.num_reasons(), LogLimit::kLines);
   EXPECT_LT(log.num_lines(), attempts / 10) << "strangers fill the log";
+}
+
+TEST_F(ControlPortAttackTest, SilentStrangersKeepNobodyOut) {
+  for (int i = 0; i < kMaxHandshakes; ++i) {
+    stalled.push_back(connect());
+    EXPECT_TRUE(stalled.back().receive_one<GreetingMessage>());
+  }
+  num_newcomers = 1;
+  EXPECT_TRUE(ScriptedPeer(transport, server->port(), "newcomer").shake_hands());
+  const auto refusal = stalled.front().receive_one<RefusalMessage>();
+  ASSERT_TRUE(refusal.has_value()) << "the oldest gives way";
+  EXPECT_EQ(refusal->code, StatusCode::kUnavailable);
+  EXPECT_TRUE(stalled.front().is_ended_by_peer());
+  stalled.clear();
+}
+
+TEST_F(ControlPortAttackTest, AThousandAtOnceKeepNobodyOut) {
+  constexpr rlim_t kConnections = 1000;
+  rlimit limit{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &limit), 0);
+  limit.rlim_cur = limit.rlim_max;
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &limit), 0);
+  if (limit.rlim_cur < kConnections + 200) GTEST_SKIP() << "this system gives few descriptors";
+  for (rlim_t i = 0; i < kConnections; ++i) {
+    stalled.push_back(connect());
+    stalled.back().send_bytes(rng.bytes(1));
+  }
+  num_newcomers = 1;
+  FetchingWorker newcomer(options_of("newcomer", nullptr), server->port(), on_fault());
+  EXPECT_TRUE(eventually([&] { return newcomer.num_verified() > 20; }));
+  EXPECT_TRUE(makes_progress());
+  stalled.clear();
+  EXPECT_TRUE(newcomer.pause(seconds(20)));
 }
 
 }  // namespace
