@@ -63,6 +63,9 @@ Result<std::unique_ptr<EngineCore>> EngineCore::create(TransferEngineOptions opt
       EngineContext{std::move(options), environment.control, environment.data,
                     environment.processes, *core->staging_, *core->landing_, core->leases_,
                     core->stats_, *core->recorder_, nullptr, 1, nullptr});
+  core->stranger_log_.emplace(
+      environment.control, "strangers_refused_too",
+      [raw = core->context_.get()](const std::string& line) { raw->log(LogLevel::kWarn, line); });
   const auto pump_soon = [raw = core.get(), &control = environment.control] {
     if (raw->pump_is_due_.exchange(true)) return;
     control.post([raw] { raw->pump(); });
@@ -101,15 +104,34 @@ Status EngineCore::admit(const std::string& peer) const {
                 "a peer named '" + peer + "' is connected already; names must be unique");
 }
 
-bool EngineCore::takes_strangers() const {
+bool EngineCore::has_room_for_handshakes() const {
   const auto handshakes = std::count_if(sessions_.begin(), sessions_.end(),
                                         [](const auto& each) { return each->is_shaking_hands(); });
   return static_cast<size_t>(handshakes) < kMaxHandshakes;
 }
 
+// A peer proves itself at once; who waits is none, or slower than those who come.
+PeerSession* EngineCore::oldest_stranger() const {
+  PeerSession* oldest = nullptr;
+  for (const auto& each : sessions_) {
+    if (!each->is_stranger()) continue;
+    if (oldest == nullptr || each->since() < oldest->since()) oldest = each.get();
+  }
+  return oldest;
+}
+
+bool EngineCore::takes_strangers() const {
+  return has_room_for_handshakes() || oldest_stranger() != nullptr;
+}
+
 void EngineCore::add_peer(std::unique_ptr<Channel> channel, ControlRole role,
                           std::function<void(const Result<std::string>&)> on_handshake) {
-  auto session = std::make_shared<PeerSession>(*context_, std::move(channel), role);
+  if (role == ControlRole::kListener && !has_room_for_handshakes()) {
+    if (PeerSession* const oldest = oldest_stranger()) oldest->turn_away();
+  }
+  // Not make_shared: its timers hold it weakly, and would keep the memory of every stranger that
+  // came and went until the handshake timeout.
+  auto session = std::shared_ptr<PeerSession>(new PeerSession(*context_, std::move(channel), role));
   PeerSession* raw = session.get();
   sessions_.push_back(session);
   session->start({
@@ -117,10 +139,11 @@ void EngineCore::add_peer(std::unique_ptr<Channel> channel, ControlRole role,
       .on_known = [this, raw] { raw->tell_quiet(quiet_with(raw->peer_name())); },
       .on_quiet_peer = [this, raw](const Nonce& ended) { reclaim(raw->peer_name(), ended); },
       .on_handshake =
-          [this, raw, on_handshake = std::move(on_handshake)](const Status& status) {
+          [this, raw, role, on_handshake = std::move(on_handshake)](const Status& status) {
             if (!status.is_ok()) {
-              context_->log(LogLevel::kWarn,
-                            "handshake_failed cause=\"" + status.to_string() + "\"");
+              const std::string line = "handshake_failed cause=\"" + status.to_string() + "\"";
+              role == ControlRole::kListener ? warn_of_stranger(line)
+                                             : context_->log(LogLevel::kWarn, line);
             }
             if (!on_handshake) return;
             on_handshake(status.is_ok() ? Result<std::string>(raw->peer_name())

@@ -4,6 +4,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "runtime/memory/lease_table.h"
 #include "runtime/memory/memory_pool.h"
 #include "runtime/transfer/engine_context.h"
+#include "runtime/telemetry/log_limit.h"
 #include "runtime/transfer/peer_session.h"
 #include "runtime/transfer/slot_sharing.h"
 
@@ -43,8 +45,11 @@ class EngineCore {
   /// with the peer's name or why it is none.
   void add_peer(std::unique_ptr<Channel> channel, ControlRole role,
                 std::function<void(const Result<std::string>&)> on_handshake);
-  /// False while so many strangers shake hands that no more should be let in.
+  /// False while so many shake hands that no more should be let in: none of them is a stranger, of
+  /// whom the oldest gives way to a newcomer.
   bool takes_strangers() const;
+  /// Logs, within bounds, what any stranger can provoke.
+  void warn_of_stranger(const std::string& line) { stranger_log_->log(line); }
 
   void fetch(FetchId id, const std::string& peer, std::vector<FetchItem> items,
              FetchOptions options);
@@ -69,6 +74,8 @@ class EngineCore {
 
   Status admit(const std::string& peer) const;
   void pump();
+  bool has_room_for_handshakes() const;
+  PeerSession* oldest_stranger() const;
   void remove(const PeerSession* session);
   void remember_quiet(const PeerSession& session);
   std::vector<Nonce> quiet_with(const std::string& peer) const;
@@ -83,6 +90,7 @@ class EngineCore {
   std::unique_ptr<SlotSharing> staging_shares_;
   std::unique_ptr<SlotSharing> landing_shares_;
   std::unique_ptr<EngineContext> context_;
+  std::optional<LogLimit> stranger_log_;
   std::vector<std::shared_ptr<PeerSession>> sessions_;
   std::function<void(const std::string&, const Status&)> on_peer_lost_;
   struct Quiet {

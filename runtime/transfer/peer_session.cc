@@ -27,6 +27,7 @@ PeerSession::PeerSession(EngineContext& context, std::unique_ptr<Channel> channe
     : context_(context),
       channel_(std::move(channel)),
       role_(role),
+      since_(context.control.clock().now()),
       own_nonce_(fresh_nonce(context.processes)),
       probe_word_(context.processes.random_word()) {
   own_hello_.name = context.options.name;
@@ -68,6 +69,13 @@ void PeerSession::fetch(FetchId id, std::vector<FetchItem> items, FetchOptions o
 
 void PeerSession::end_fetch(FetchId id, const Status& status) {
   if (state_ == State::kReady) receiver_->end_fetch(id, status);
+}
+
+void PeerSession::turn_away() {
+  const Status status(StatusCode::kUnavailable,
+                      "too many who connect have not said who they are; try again");
+  send(RefusalMessage{status.code(), std::string(status.message())});
+  end(status, false);
 }
 
 void PeerSession::close(const Status& status) { end(status, true); }

@@ -53,6 +53,8 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
   ChunkSender& sender() { return *sender_; }
   ChunkReceiver& receiver() { return *receiver_; }
 
+  /// Makes room for others. Of a stranger.
+  void turn_away();
   /// Ends in order: transfers are cancelled, the link closed, the peer told goodbye.
   void close(const Status& status);
 
@@ -66,6 +68,9 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
   const std::string& peer_name() const { return peer_name_; }
   bool is_ready() const { return state_ == State::kReady; }
   bool is_shaking_hands() const { return state_ < State::kReady; }
+  /// Has connected to us, and not proven who it is yet.
+  bool is_stranger() const { return role_ == ControlRole::kListener && state_ < State::kPath; }
+  TimePoint since() const { return since_; }
   bool is_over() const { return state_ == State::kEnded; }
   /// The handshake succeeded, whatever came later.
   bool was_ready() const { return was_ready_; }
@@ -123,6 +128,7 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
   State state_ = State::kGreeting;
   const std::unique_ptr<Channel> channel_;
   const ControlRole role_;
+  const TimePoint since_;
 
   std::string peer_name_;
   Nonce own_nonce_{};

@@ -114,8 +114,7 @@ Status TransferEngine::Impl::start_listening(UniqueFd socket) {
 
 void TransferEngine::Impl::accept(UniqueFd socket) {
   if (!core_->takes_strangers()) {
-    core_->context().log(LogLevel::kWarn,
-                         "connection_refused cause=\"too many handshakes at once\"");
+    core_->warn_of_stranger("connection_refused cause=\"too many handshakes at once\"");
     return;
   }
   core_->add_peer(make_channel(std::move(socket)), ControlRole::kListener, nullptr);

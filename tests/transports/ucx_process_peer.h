@@ -1,38 +1,19 @@
 #pragma once
 
-#include <sys/types.h>
-
-#include <string>
+#include <cstdint>
 
 #include "kvferry/transport.h"
-#include "runtime/unique_fd.h"
+#include "tests/support/self_process.h"
 
 namespace kvferry {
 
 /// What the other process does once connected.
 enum class PeerRole : uint8_t { kMirror, kSink, kFlood };
 
-/// This executable run once more, as the peer; killed with its owner.
-///
-/// It is spawned, not forked: UCX and the sanitizers keep threads and locks that a fork would cut
-/// in two.
-class PeerProcess {
+/// The peer's process. Its messages: addresses, and the wish to end.
+class PeerProcess : public SelfProcess {
  public:
   PeerProcess(PeerClass peer_class, PeerRole role);
-  ~PeerProcess();
-  PeerProcess(const PeerProcess&) = delete;
-  PeerProcess& operator=(const PeerProcess&) = delete;
-
-  /// Messages over a socket pair: addresses, and the wish to end.
-  void send(const std::string& message) const;
-  std::string receive() const;
-  void signal(int number) const;
-  /// Its exit code, or minus the signal that ended it.
-  int wait();
-
- private:
-  UniqueFd socket_;
-  pid_t pid_ = -1;
 };
 
 /// Runs the peer if the command line says so: then its exit code, else -1.
