@@ -91,10 +91,14 @@ int main(int argc, char** argv) {
   kvferry::DemoFlags flags;
   add_demo(app, flags);
 
-  std::optional<std::string> doctor_json;
+  kvferry::DoctorFlags doctor_flags;
   CLI::App* doctor = app.add_subcommand(
       "doctor", "Say what this machine has for moving KV caches, what it lacks, and what to do");
-  add_text(*doctor, "--json", "FILE", doctor_json, "Write the findings to this file as well");
+  add_text(*doctor, "--json", "FILE", doctor_flags.json, "Write the findings to this file as well");
+  add_text(*doctor, "--engine", "HOST:PORT", doctor_flags.engine,
+           "Ask the engine that listens there, too: peers, memory in use, quarantine");
+  add_text(*doctor, "--token-file", "FILE", doctor_flags.token_file,
+           "The token of that engine's peers is the first line of this file");
 
   kvferry::SimFlags sim_flags;
   CLI::App* sim = add_sim(app, sim_flags);
@@ -112,7 +116,7 @@ int main(int argc, char** argv) {
     return error.get_exit_code() == 0 ? app.exit(error) : refuse(app, error);
   }
   if (worker->parsed()) return kvferry::run_worker(channel_fd, supervisor_pid);
-  if (doctor->parsed()) return kvferry::run_doctor(doctor_json);
+  if (doctor->parsed()) return kvferry::run_doctor(doctor_flags);
   if (sim->parsed()) return kvferry::run_sim(sim_flags);
   return kvferry::run_demo(flags);
 }

@@ -167,6 +167,20 @@ Status get(WireReader& in, WithdrawMessage& m) {
   return {};
 }
 
+void put(WireWriter& out, const InspectMessage& m) { out.bytes(m.proof); }
+
+Status get(WireReader& in, InspectMessage& m) {
+  get_array(in, m.proof);
+  return {};
+}
+
+void put(WireWriter& out, const ReportMessage& m) { out.string(m.json); }
+
+Status get(WireReader& in, ReportMessage& m) {
+  m.json = text(in, kMaxReportBytes);
+  return {};
+}
+
 void put(WireWriter& out, const UnservedMessage& m) {
   out.u64(m.fetch_id);
   out.u32(m.item);

@@ -19,6 +19,7 @@ namespace kvferry {
 
 inline constexpr uint32_t kProtocolVersion = 2;
 inline constexpr size_t kMaxMessageBytes = 4U << 20;
+inline constexpr uint32_t kMaxReportBytes = 1U << 20;
 inline constexpr uint32_t kMaxReasonBytes = 4096;
 inline constexpr uint32_t kMaxNameBytes = 256;  ///< of each string of a hello
 inline constexpr size_t kMaxFetchItems = 16384;
@@ -125,16 +126,27 @@ struct QuietMessage {
   std::vector<Nonce> sessions;
 };
 
+/// In place of a hello: "how are you?" of one who is no peer, and knows the token.
+struct InspectMessage {
+  Proof proof{};  ///< over nothing else
+};
+
+/// The answer to an inspection.
+struct ReportMessage {
+  std::string json;
+};
+
 /// The handshake ends here, and why.
 struct RefusalMessage {
   StatusCode code = StatusCode::kInternal;
   std::string reason;
 };
 
-using ControlMessage = std::variant<GreetingMessage, HelloMessage, PathMessage, LinkMessage,
-                                    ReadyMessage, FetchMessage, UnservedMessage, OfferMessage,
-                                    GrantMessage, AbandonMessage, AckMessage, GoodbyeMessage,
-                                    RefusalMessage, PingMessage, QuietMessage, WithdrawMessage>;
+using ControlMessage =
+    std::variant<GreetingMessage, HelloMessage, PathMessage, LinkMessage, ReadyMessage,
+                 FetchMessage, UnservedMessage, OfferMessage, GrantMessage, AbandonMessage,
+                 AckMessage, GoodbyeMessage, RefusalMessage, PingMessage, QuietMessage,
+                 WithdrawMessage, InspectMessage, ReportMessage>;
 
 /// What a hello's proof is over: its other fields as they travel.
 std::vector<std::byte> hello_statement(const HelloMessage& hello);

@@ -12,7 +12,7 @@ namespace kvferry {
 
 /// Which end of a control connection speaks. Part of a proof, so that neither side's can be thrown
 /// back at it.
-enum class ControlRole : uint8_t { kConnector, kListener };
+enum class ControlRole : uint8_t { kConnector, kListener, kInspector };
 
 using Nonce = std::array<std::byte, 16>;
 using Proof = std::array<std::byte, 32>;

@@ -48,6 +48,14 @@ Status LeaseTable::quarantine(LeaseId id) {
   return {};
 }
 
+std::map<std::string, size_t> LeaseTable::quarantined_by_holder() const {
+  std::map<std::string, size_t> chunks;
+  for (const auto& [id, lease] : leases_) {
+    if (lease.state == LeaseState::kQuarantined) ++chunks[lease.holder];
+  }
+  return chunks;
+}
+
 LeaseState LeaseTable::state(LeaseId id) const {
   const auto found = leases_.find(id.id);
   const bool held = found != leases_.end() && found->second.generation == id.generation;

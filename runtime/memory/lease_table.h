@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <unordered_map>
 
@@ -38,6 +39,8 @@ class LeaseTable {
   LeaseState state(LeaseId lease) const;
   size_t active() const { return leases_.size() - quarantined_; }
   size_t quarantined() const { return quarantined_; }
+  /// Chunks in quarantine, by who may still touch them.
+  std::map<std::string, size_t> quarantined_by_holder() const;
   size_t quarantined_bytes() const { return quarantined_bytes_; }
 
  private:

@@ -159,6 +159,7 @@ void EngineCore::add_peer(std::unique_ptr<Channel> channel, ControlRole role,
             if (ending_) remove(raw);
           },
       .on_reclaimed = [this, raw] { remove(raw); },
+      .report = [this] { return report(); },
   });
 }
 

@@ -12,8 +12,8 @@
 #include "runtime/control/process_view.h"
 #include "runtime/memory/lease_table.h"
 #include "runtime/memory/memory_pool.h"
-#include "runtime/transfer/engine_context.h"
 #include "runtime/telemetry/log_limit.h"
+#include "runtime/transfer/engine_context.h"
 #include "runtime/transfer/peer_session.h"
 #include "runtime/transfer/slot_sharing.h"
 
@@ -65,6 +65,8 @@ class EngineCore {
 
   std::vector<PeerInfo> peers() const;
   TransferStats stats() const;
+  /// All that an operator wants to know, as JSON.
+  std::string report() const;
   std::vector<TransferEvent> trace() const { return context_->recorder.events(); }
   const TransferEngineOptions& options() const { return context_->options; }
   const EngineContext& context() const { return *context_; }

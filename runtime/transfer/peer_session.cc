@@ -21,6 +21,10 @@ Nonce fresh_nonce(ProcessView& processes) {
   return nonce;
 }
 
+Status another_token() {
+  return {StatusCode::kPermissionDenied, "the peer's token is not ours; give both sides the same"};
+}
+
 }  // namespace
 
 PeerSession::PeerSession(EngineContext& context, std::unique_ptr<Channel> channel, ControlRole role)
@@ -120,26 +124,36 @@ Status PeerSession::on(GreetingMessage& greeting) {
   return role_ == ControlRole::kConnector ? say_hello() : Status();
 }
 
-Result<Proof> PeerSession::proof_of(const HelloMessage& hello, ControlRole speaker) const {
+Result<Proof> PeerSession::proof_of(std::span<const std::byte> statement,
+                                    ControlRole speaker) const {
   const bool connects = role_ == ControlRole::kConnector;
   return prove(context_.options.token, speaker, connects ? own_nonce_ : peer_nonce_,
-               connects ? peer_nonce_ : own_nonce_, hello_statement(hello));
+               connects ? peer_nonce_ : own_nonce_, statement);
 }
 
 Status PeerSession::say_hello() {
-  KVFERRY_ASSIGN_OR_RETURN(own_hello_.proof, proof_of(own_hello_, role_));
+  KVFERRY_ASSIGN_OR_RETURN(own_hello_.proof, proof_of(hello_statement(own_hello_), role_));
   send(own_hello_);
   return {};
 }
 
+// Not a peer: it is told, and goes.
+Status PeerSession::on(InspectMessage& inspect) {
+  KVFERRY_RETURN_IF_ERROR(in_order(state_ == State::kHello && role_ == ControlRole::kListener));
+  KVFERRY_ASSIGN_OR_RETURN(const Proof expected, proof_of({}, ControlRole::kInspector));
+  if (!are_equal(inspect.proof, expected)) return another_token();
+  send(ReportMessage{events_.report()});
+  events_.on_handshake = nullptr;  // there is none
+  return {};
+}
+
+Status PeerSession::on(ReportMessage&) { return in_order(false); }
+
 Status PeerSession::check_hello(const HelloMessage& hello) const {
   const ControlRole peer_role =
       role_ == ControlRole::kConnector ? ControlRole::kListener : ControlRole::kConnector;
-  KVFERRY_ASSIGN_OR_RETURN(const Proof expected, proof_of(hello, peer_role));
-  if (!are_equal(hello.proof, expected)) {
-    return Status(StatusCode::kPermissionDenied,
-                  "the peer's token is not ours; give both sides the same");
-  }
+  KVFERRY_ASSIGN_OR_RETURN(const Proof expected, proof_of(hello_statement(hello), peer_role));
+  if (!are_equal(hello.proof, expected)) return another_token();
   if (hello.name.empty()) return Status(StatusCode::kInvalidArgument, "the peer has no name");
   if (!detail::is_printable(hello.name)) {  // it goes into logs and messages
     return Status(StatusCode::kInvalidArgument, "the peer's name is not plain ASCII text");

@@ -39,6 +39,8 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
     std::function<void(const Status&)> on_ended;
     /// Once after on_ended, when no memory is quarantined because of this peer (any more).
     std::function<void()> on_reclaimed;
+    /// What an inspector is told.
+    std::function<std::string()> report;
   };
 
   PeerSession(EngineContext& context, std::unique_ptr<Channel> channel, ControlRole role);
@@ -100,8 +102,10 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
   Status on(PingMessage&);
   Status on(QuietMessage& quiet);
   Status on(WithdrawMessage& withdraw);
+  Status on(InspectMessage& inspect);
+  Status on(ReportMessage&);
 
-  Result<Proof> proof_of(const HelloMessage& hello, ControlRole speaker) const;
+  Result<Proof> proof_of(std::span<const std::byte> statement, ControlRole speaker) const;
   Status say_hello();
   Status check_hello(const HelloMessage& hello) const;
   void find_paths();

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "kvferry/version.h"
+#include "tools/doctor/engine_check.h"
 #include "tools/doctor/probes.h"
 #include "tools/json_file.h"
 #include "tools/standard_streams.h"
@@ -84,20 +85,39 @@ nlohmann::json findings_json(const std::vector<Finding>& findings, bool works) {
   return {{"version", KVFERRY_VERSION_STRING}, {"works", works}, {"findings", list}};
 }
 
-int run_doctor(const std::optional<std::string>& json_path) {
+int run_doctor(const DoctorFlags& flags) {
   std::unique_ptr<JsonFile> json_file;
-  if (json_path) {
-    auto opened = JsonFile::open(*json_path);
+  if (flags.json) {
+    auto opened = JsonFile::open(*flags.json);
     if (!opened) {
       complain(opened.error().with_context("--json"));
       return 2;
     }
     json_file = *std::move(opened);
   }
+  nlohmann::json engine;
+  if (flags.engine || flags.token_file) {
+    if (!flags.engine || !flags.token_file) {
+      complain({StatusCode::kInvalidArgument, "--engine and --token-file go together"});
+      return 2;
+    }
+    auto report = ask_engine(*flags.engine, *flags.token_file);
+    if (!report) {
+      complain(report.error());
+      return 2;
+    }
+    engine = *std::move(report);
+  }
   const std::vector<Finding> findings = examine_machine();
   const bool works = can_move_chunks(findings);
-  const Status printed = print_out(findings_text(findings, works));
-  const Status written = json_file ? json_file->write(findings_json(findings, works)) : Status();
+  nlohmann::json json = findings_json(findings, works);
+  std::string text = findings_text(findings, works);
+  if (!engine.is_null()) {
+    text += engine_text(engine);
+    json["engine"] = std::move(engine);
+  }
+  const Status printed = print_out(text);
+  const Status written = json_file ? json_file->write(json) : Status();
   for (const Status& output : {printed, written}) {
     if (!output.is_ok()) complain(output);
   }

@@ -32,9 +32,16 @@ std::vector<Finding> examine_machine();
 std::string findings_text(const std::vector<Finding>& findings, bool works);
 nlohmann::json findings_json(const std::vector<Finding>& findings, bool works);
 
-/// `kvferry doctor`: prints the findings, and writes them to `json_path` if there is one.
+/// As they were typed.
+struct DoctorFlags {
+  std::optional<std::string> json;
+  std::optional<std::string> engine;      ///< HOST:PORT of a running engine to be asked, too
+  std::optional<std::string> token_file;  ///< for it
+};
+
+/// `kvferry doctor`: prints the findings, and writes them to a file if there is one.
 /// Exit code 0 when chunks can move between processes here, else 1, as when the output cannot be
-/// written; 2 if the file cannot be opened.
-int run_doctor(const std::optional<std::string>& json_path);
+/// written; 2 if a flag is wrong, the file cannot be opened or the engine not asked.
+int run_doctor(const DoctorFlags& flags);
 
 }  // namespace kvferry

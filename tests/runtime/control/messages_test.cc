@@ -42,6 +42,8 @@ std::vector<ControlMessage> sample_messages() {
       PingMessage{},
       QuietMessage{{{std::byte{1}}, {std::byte{2}}}},
       WithdrawMessage{kMax64},
+      InspectMessage{{std::byte{5}}},
+      ReportMessage{"{}"},
       FetchMessage{3, {{key_of(1), 0, 256}}, FetchPriority::kBackground},
   };
 }
@@ -63,6 +65,7 @@ std::vector<ControlMessage> extreme_messages() {
       GrantMessage{kMax64, lease, lease},
       AbandonMessage{kMax64, lease, StatusCode::kDeviceLost, reason},
       AckMessage{kMax64, lease, ChunkOutcome::kFailed, reason},
+      ReportMessage{std::string(kMaxReportBytes, 'r')},
   };
 }
 
