@@ -307,6 +307,29 @@ TEST(DemoProcess, SaysThatAWorkerIsStoppedAndThatItGoesOn) {
   }
 }
 
+TEST(DemoProcess, EndsARunOneOfWhoseWorkersStaysStopped) {
+  // Side by side, as both take the same 20 s.
+  Subprocess run_without_prefill(demo({"--requests", "100000"}));
+  Subprocess run_without_decode(demo({"--requests", "100000"}));
+  Pids pids_without_prefill;
+  Pids pids_without_decode;
+  ASSERT_NO_FATAL_FAILURE(expect_mid_run(run_without_prefill, pids_without_prefill));
+  ASSERT_NO_FATAL_FAILURE(expect_mid_run(run_without_decode, pids_without_decode));
+  ASSERT_EQ(::kill(pids_without_prefill.prefill, SIGSTOP), 0);
+  ASSERT_EQ(::kill(pids_without_decode.decode, SIGSTOP), 0);
+  const auto expect_ended = [](Subprocess& run, const Pids& pids, const std::string& stopped) {
+    EXPECT_EQ(run.wait(kRunLimit), 1) << run.err();
+    EXPECT_TRUE(all_gone_within({pids.prefill, pids.decode}, std::chrono::seconds(1)));
+    EXPECT_THAT(run.err(), HasSubstr("is stopped: kill -CONT"));
+    EXPECT_THAT(run.err(), HasSubstr("the run ended early: the " + stopped + ") was stopped for "));
+    EXPECT_THAT(run.err(), ::testing::EndsWith(" s; both workers were killed\n"));
+  };
+  expect_ended(run_without_prefill, pids_without_prefill,
+               "prefill worker (pid " + std::to_string(pids_without_prefill.prefill));
+  expect_ended(run_without_decode, pids_without_decode,
+               "decode worker (pid " + std::to_string(pids_without_decode.decode));
+}
+
 TEST(DemoProcess, AStoppedWorkerIsEndedByAnInterruptToo) {
   Subprocess run(demo({"--requests", "100000"}));
   Pids pids;
