@@ -150,6 +150,7 @@ Status Supervisor::replay_one(const TraceRequest& request, DemoReport& report) {
   report.chunks_moved_again += fetched.at("chunks_moved_again").get<int64_t>();
   report.chunks_reused += fetched.at("chunks_reused").get<int64_t>();
   report.chunks_verified += fetched.at("chunks_verified").get<int64_t>();
+  report.reconnects += fetched.at("reconnects").get<int64_t>();
   report.bytes_moved += fetched.at("bytes").get<int64_t>();
   report.transfer_seconds += fetched.at("transfer_seconds").get<double>();
   report.request_ms.push_back(fetched.at("request_seconds").get<double>() * 1e3);

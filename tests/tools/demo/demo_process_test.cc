@@ -307,6 +307,26 @@ TEST(DemoProcess, SaysThatAWorkerIsStoppedAndThatItGoesOn) {
   }
 }
 
+// Engines lose a peer that is silent for 5 s; a worker is stopped for longer than that.
+TEST(DemoProcess, ConnectsAgainAndVerifiesWhenAWorkerWasStoppedAndGoesOn) {
+  for (const bool stops_decode : {true, false}) {
+    const std::string path = json_path("reconnects");
+    Subprocess run(demo({"--requests", "100", "--json", path}));
+    Pids pids;
+    ASSERT_NO_FATAL_FAILURE(expect_mid_run(run, pids));
+    const pid_t stopped = stops_decode ? pids.decode : pids.prefill;
+    ASSERT_EQ(::kill(stopped, SIGSTOP), 0);
+    // The supervisor speaks after 5 s and gives up 15 s later: time enough to be lost, and back.
+    EXPECT_FALSE(run.read_until([](const Subprocess&) { return false; }, std::chrono::seconds(8)));
+    ASSERT_EQ(::kill(stopped, SIGCONT), 0);
+    ASSERT_EQ(run.wait(kRunLimit), 0) << run.err();
+    const nlohmann::json report = read_json(path);
+    expect_verified(report);
+    EXPECT_GE(count(report, "reconnects"), 1);
+    EXPECT_THAT(run.out(), HasSubstr("the connection was lost and made again"));
+  }
+}
+
 TEST(DemoProcess, EndsARunOneOfWhoseWorkersStaysStopped) {
   // Side by side, as both take the same 20 s.
   Subprocess run_without_prefill(demo({"--requests", "100000"}));
