@@ -56,7 +56,7 @@ Result<std::unique_ptr<DecodeWorker>> DecodeWorker::create(const WorkerSetup& se
 Result<nlohmann::json> DecodeWorker::connect(int64_t prefill_port) {
   prefill_port_ = static_cast<uint16_t>(prefill_port);
   KVFERRY_ASSIGN_OR_RETURN([[maybe_unused]] const std::string peer,
-                           engine_->connect("127.0.0.1", prefill_port_));
+                           engine_->connect(base_.setup().host, prefill_port_));
   const std::vector<PeerInfo> peers = engine_->peers();
   if (peers.empty()) return make_error(StatusCode::kUnavailable, "the prefill side is gone");
   return nlohmann::json{{"path", peers.front().path},
@@ -67,7 +67,7 @@ Status DecodeWorker::reconnect() {
   const auto give_up_at = SteadyTime::now() + kReconnectWithin;
   SteadyTime::duration pause = kFirstPause;
   for (;;) {
-    const auto peer = engine_->connect("127.0.0.1", prefill_port_);
+    const auto peer = engine_->connect(base_.setup().host, prefill_port_);
     if (peer) return {};
     if (is_final(peer.error()) || SteadyTime::now() + pause > give_up_at) {
       return peer.error().with_context(

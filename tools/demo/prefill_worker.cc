@@ -27,7 +27,7 @@ Result<std::unique_ptr<PrefillWorker>> PrefillWorker::create(const WorkerSetup& 
 }
 
 Result<nlohmann::json> PrefillWorker::listen() {
-  KVFERRY_ASSIGN_OR_RETURN(const uint16_t port, engine_->listen("127.0.0.1", 0));
+  KVFERRY_ASSIGN_OR_RETURN(const uint16_t port, engine_->listen(base_.setup().host, 0));
   return nlohmann::json{{"port", port}};
 }
 

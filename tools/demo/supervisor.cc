@@ -100,9 +100,10 @@ Status Supervisor::start_workers() {
   setup.chunk_bytes = plan_.chunk_bytes;
   setup.corrupt_one_in = plan_.corrupt_one_in;
   setup.seed = plan_.seed;
+  setup.host = plan_.host;
   setup.verbose = plan_.verbose;
-  KVFERRY_ASSIGN_OR_RETURN(prefill_, WorkerProcess::start("prefill"));
-  KVFERRY_ASSIGN_OR_RETURN(decode_, WorkerProcess::start("decode"));
+  KVFERRY_ASSIGN_OR_RETURN(prefill_, WorkerProcess::start("prefill", plan_.prefill_netns));
+  KVFERRY_ASSIGN_OR_RETURN(decode_, WorkerProcess::start("decode", plan_.decode_netns));
   std::printf("kvferry demo: supervisor pid %d, prefill pid %d, decode pid %d\n", ::getpid(),
               prefill_->pid(), decode_->pid());
   std::fflush(stdout);
