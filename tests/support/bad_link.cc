@@ -1,11 +1,13 @@
 // Two network namespaces and a bad link between them, where the kernel has no netem: packets are
 // lost, late and out of order, and cut off for a while.
 //
-//   bad_link [--loss PERCENT] [--delay MS] [--jitter MS] [--cut SECONDS] [--mtu BYTES] [--seed N]
+//   bad_link [--loss PERCENT] [--delay MS] [--jitter MS] [--cut SECONDS --cut-after BYTES]
+//            [--mtu BYTES] [--seed N]
 //
-// Each direction delays a packet by delay +- jitter. Prints one line, the flags of `kvferry demo`
-// that put its workers at the two ends, and then forwards until SIGTERM; SIGUSR1 begins a cut. Both
-// namespaces end with the process. Needs root, or `unshare -Ur`; exit code 77 where it may not.
+// Each direction delays a packet by delay +- jitter. The cut comes once, when so many bytes have
+// passed. Prints one line, the flags of `kvferry demo` that put its workers at the two ends, and
+// then forwards until SIGTERM. Both namespaces end with the process. Needs root, or `unshare -Ur`;
+// exit code 77 where it may not.
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -26,6 +28,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <optional>
 #include <queue>
 #include <random>
 #include <string>
@@ -49,7 +52,8 @@ struct Options {
   double loss = 0;  // percent
   double delay = 0;
   double jitter = 0;
-  double cut = 10;
+  double cut = 0;  // seconds
+  double cut_after = 0;
   double mtu = 1500;
   double seed = 1;
 };
@@ -63,12 +67,14 @@ struct Options {
 
 Options parse(int argc, char** argv) {
   Options options;
-  const std::array<std::pair<const char*, double*>, 6> known = {{{"--loss", &options.loss},
-                                                                 {"--delay", &options.delay},
-                                                                 {"--jitter", &options.jitter},
-                                                                 {"--cut", &options.cut},
-                                                                 {"--mtu", &options.mtu},
-                                                                 {"--seed", &options.seed}}};
+  const std::array<std::pair<const char*, double*>, 7> known = {
+      {{"--loss", &options.loss},
+       {"--delay", &options.delay},
+       {"--jitter", &options.jitter},
+       {"--cut", &options.cut},
+       {"--cut-after", &options.cut_after},
+       {"--mtu", &options.mtu},
+       {"--seed", &options.seed}}};
   for (int i = 1; i < argc; i += 2) {
     bool is_known = false;
     for (const auto& [flag, value] : known) {
@@ -136,7 +142,7 @@ class Forwarder {
                                    pollfd{signals, POLLIN, 0}};
       const timespec wait = until_due();
       ::ppoll(fds.data(), fds.size(), late_.empty() ? nullptr : &wait, nullptr);
-      if ((fds[2].revents & POLLIN) != 0 && !take_signal(signals)) return;
+      if ((fds[2].revents & POLLIN) != 0) return;
       for (size_t from = 0; from < ends_.size(); ++from) {
         if ((fds[from].revents & POLLIN) != 0) take_packets(from);
       }
@@ -167,15 +173,6 @@ class Forwarder {
     return {nanoseconds / 1'000'000'000, nanoseconds % 1'000'000'000};
   }
 
-  bool take_signal(int signals) {
-    signalfd_siginfo info{};
-    if (::read(signals, &info, sizeof(info)) != sizeof(info)) return true;
-    if (info.ssi_signo != SIGUSR1) return false;
-    cut_until_ = Clock::now() + std::chrono::duration_cast<Clock::duration>(
-                                    std::chrono::duration<double>(options_.cut));
-    return true;
-  }
-
   void take_packets(size_t from) {
     std::array<char, kMaxPacketBytes> buffer;
     for (;;) {
@@ -193,13 +190,18 @@ class Forwarder {
     const double fate = std::uniform_real_distribution<>(0, 100)(random_);
     const double jitter =
         std::uniform_real_distribution<>(-options_.jitter, options_.jitter)(random_);
-    if (now < cut_until_) {
+    if (options_.cut > 0 && !cut_until_ && bytes_passed_ >= options_.cut_after) {
+      cut_until_ = now + std::chrono::duration_cast<Clock::duration>(
+                             std::chrono::duration<double>(options_.cut));
+    }
+    if (cut_until_ && now < *cut_until_) {
       ++cut_off_;
     } else if (fate < options_.loss) {
       ++lost_;
     } else if (late_.size() >= kMaxQueued) {
       ++overran_;
     } else {
+      bytes_passed_ += static_cast<double>(bytes.size());
       const Milliseconds delay(std::max(0.0, options_.delay + jitter));
       late_.push({now + std::chrono::duration_cast<Clock::duration>(delay), next_++, to,
                   std::move(bytes)});
@@ -222,7 +224,8 @@ class Forwarder {
   std::mt19937_64 random_;
   std::priority_queue<Packet> late_;
   uint64_t next_ = 0;
-  Clock::time_point cut_until_{};
+  double bytes_passed_ = 0;
+  std::optional<Clock::time_point> cut_until_;
   long delivered_ = 0;
   long lost_ = 0;
   long cut_off_ = 0;
@@ -236,7 +239,7 @@ int main(int argc, char** argv) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   sigset_t wanted;
   ::sigemptyset(&wanted);
-  for (const int signal : {SIGUSR1, SIGTERM, SIGINT}) ::sigaddset(&wanted, signal);
+  for (const int signal : {SIGTERM, SIGINT}) ::sigaddset(&wanted, signal);
   ::sigprocmask(SIG_BLOCK, &wanted, nullptr);
   const int signals = ::signalfd(-1, &wanted, SFD_CLOEXEC);
   if (signals < 0) fail("take signals");
