@@ -1,6 +1,7 @@
 #include "tools/demo/decode_worker.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <future>
 #include <string>
@@ -34,9 +35,11 @@ bool is_lost(const Status& end) {
   return end.code() == StatusCode::kUnavailable || end.code() == StatusCode::kDeadlineExceeded;
 }
 
-/// Would prefill refuse us however often we come?
+/// Would prefill refuse us however often we come? One that has ended is not started again.
 bool is_final(const Status& refusal) {
-  return refusal.code() == StatusCode::kPermissionDenied ||
+  const bool nobody_listens =
+      refusal.domain() == ErrorDomain::kErrno && refusal.native_code() == ECONNREFUSED;
+  return nobody_listens || refusal.code() == StatusCode::kPermissionDenied ||
          refusal.code() == StatusCode::kInvalidArgument ||
          refusal.code() == StatusCode::kFailedPrecondition;
 }
@@ -50,6 +53,7 @@ Result<std::unique_ptr<DecodeWorker>> DecodeWorker::create(const WorkerSetup& se
   KVFERRY_ASSIGN_OR_RETURN(TransferEngineOptions options,
                            worker->base_.engine_options(1, static_cast<size_t>(setup.pool_chunks)));
   KVFERRY_ASSIGN_OR_RETURN(worker->engine_, TransferEngine::create(std::move(options)));
+  worker->base_.log_lost_peers(*worker->engine_);
   return worker;
 }
 

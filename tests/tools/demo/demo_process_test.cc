@@ -311,7 +311,7 @@ TEST(DemoProcess, SaysThatAWorkerIsStoppedAndThatItGoesOn) {
 TEST(DemoProcess, ConnectsAgainAndVerifiesWhenAWorkerWasStoppedAndGoesOn) {
   for (const bool stops_decode : {true, false}) {
     const std::string path = json_path("reconnects");
-    Subprocess run(demo({"--requests", "100", "--json", path}));
+    Subprocess run(demo({"--requests", "40", "--json", path}));
     Pids pids;
     ASSERT_NO_FATAL_FAILURE(expect_mid_run(run, pids));
     const pid_t stopped = stops_decode ? pids.decode : pids.prefill;
