@@ -40,6 +40,12 @@ void add_demo(CLI::App& app, kvferry::DemoFlags& flags) {
   add_text(*demo, "--path", "PATH", flags.path,
            "How the processes reach one another: pull, shm, tcp. Default: auto, the best "
            "that works here");
+  add_text(*demo, "--host", "ADDR", flags.host,
+           "Where prefill listens and decode connects. Default: 127.0.0.1");
+  add_text(*demo, "--prefill-netns", "FILE", flags.prefill_netns,
+           "Run prefill in this network namespace (/run/netns/NAME, /proc/PID/ns/net). Over tcp, "
+           "if decode's is another");
+  add_text(*demo, "--decode-netns", "FILE", flags.decode_netns, "The same for decode");
   add_text(*demo, "--corrupt-one-in", "N", flags.corrupt_one_in,
            "Flip a byte of one in N chunks on its way, N being 2 or more; all must be found and "
            "fetched again");
@@ -48,6 +54,9 @@ void add_demo(CLI::App& app, kvferry::DemoFlags& flags) {
   demo->add_flag("--skip-ceilings", flags.skip_ceilings,
                  "Replay only: do not measure stages and their ceilings");
   demo->add_flag("--verbose", flags.verbose, "Log what the workers do");
+  demo->footer(
+      "A worker that is stopped is named after 5 s and ends the run 15 s later, one that answers "
+      "nothing for 10 minutes then. A connection that is lost is made again within 20 s.");
 }
 
 CLI::App* add_sim(CLI::App& app, kvferry::SimFlags& flags) {

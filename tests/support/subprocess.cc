@@ -69,6 +69,7 @@ Subprocess::~Subprocess() {
 }
 
 bool Subprocess::read_some(Clock::time_point deadline) {
+  if (out_fd_ < 0 && err_fd_ < 0) return false;
   std::array<pollfd, 2> fds = {pollfd{out_fd_, POLLIN, 0}, pollfd{err_fd_, POLLIN, 0}};
   ::poll(fds.data(), fds.size(), milliseconds_until(deadline));
   if (fds[0].revents != 0) drain(out_fd_, out_);

@@ -1,7 +1,12 @@
 #include "tools/demo/decode_worker.h"
 
+#include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <future>
+#include <string>
+#include <thread>
+#include <utility>
 
 #include "workload/oracle/kv_content.h"
 
@@ -13,8 +18,30 @@ using SteadyTime = std::chrono::steady_clock;
 constexpr uint64_t kCacheSeedOffset = 2;
 constexpr const char* kPrefill = "prefill";
 
+// A lost connection is made again within so long, with pauses that double. Prefill refuses us until
+// it has noticed the loss as well, which takes it the engine's silence limit at most.
+constexpr auto kReconnectWithin = std::chrono::seconds(20);
+constexpr auto kFirstPause = std::chrono::milliseconds(100);
+constexpr auto kMaxPause = std::chrono::seconds(2);
+// So many times in a row what is missing is asked for without a chunk that comes.
+constexpr int kFruitlessFetches = 4;
+
 double seconds_since(SteadyTime::time_point start) {
   return std::chrono::duration<double>(SteadyTime::now() - start).count();
+}
+
+/// Was the connection the cause, and not the chunk?
+bool is_lost(const Status& end) {
+  return end.code() == StatusCode::kUnavailable || end.code() == StatusCode::kDeadlineExceeded;
+}
+
+/// Would prefill refuse us however often we come? One that has ended is not started again.
+bool is_final(const Status& refusal) {
+  const bool nobody_listens =
+      refusal.domain() == ErrorDomain::kErrno && refusal.native_code() == ECONNREFUSED;
+  return nobody_listens || refusal.code() == StatusCode::kPermissionDenied ||
+         refusal.code() == StatusCode::kInvalidArgument ||
+         refusal.code() == StatusCode::kFailedPrecondition;
 }
 
 }  // namespace
@@ -26,19 +53,52 @@ Result<std::unique_ptr<DecodeWorker>> DecodeWorker::create(const WorkerSetup& se
   KVFERRY_ASSIGN_OR_RETURN(TransferEngineOptions options,
                            worker->base_.engine_options(1, static_cast<size_t>(setup.pool_chunks)));
   KVFERRY_ASSIGN_OR_RETURN(worker->engine_, TransferEngine::create(std::move(options)));
+  worker->base_.log_lost_peers(*worker->engine_);
   return worker;
 }
 
 Result<nlohmann::json> DecodeWorker::connect(int64_t prefill_port) {
+  prefill_port_ = static_cast<uint16_t>(prefill_port);
   KVFERRY_ASSIGN_OR_RETURN([[maybe_unused]] const std::string peer,
-                           engine_->connect("127.0.0.1", static_cast<uint16_t>(prefill_port)));
+                           engine_->connect(base_.setup().host, prefill_port_));
   const std::vector<PeerInfo> peers = engine_->peers();
   if (peers.empty()) return make_error(StatusCode::kUnavailable, "the prefill side is gone");
   return nlohmann::json{{"path", peers.front().path},
                         {"peer_class", static_cast<int>(peers.front().peer_class)}};
 }
 
-DecodeWorker::Fetched DecodeWorker::fetch_missing(std::vector<PromptChunk>& prompt) {
+Status DecodeWorker::reconnect() {
+  const auto give_up_at = SteadyTime::now() + kReconnectWithin;
+  SteadyTime::duration pause = kFirstPause;
+  for (;;) {
+    const auto peer = engine_->connect(base_.setup().host, prefill_port_);
+    if (peer) return {};
+    if (is_final(peer.error()) || SteadyTime::now() + pause > give_up_at) {
+      return peer.error().with_context(
+          "the connection to prefill was lost, and cannot be made again");
+    }
+    std::this_thread::sleep_for(pause);
+    pause = std::min<SteadyTime::duration>(2 * pause, kMaxPause);
+  }
+}
+
+void DecodeWorker::fetch_once(const std::vector<FetchItem>& items, std::vector<Status>& ends) {
+  std::vector<size_t> missing;
+  std::vector<FetchItem> wanted;
+  for (size_t i = 0; i < items.size(); ++i) {
+    if (!is_lost(ends[i])) continue;
+    missing.push_back(i);
+    wanted.push_back(items[i]);
+  }
+  std::promise<void> done;
+  engine_->fetch(
+      kPrefill, std::move(wanted),
+      {.on_chunk = [&](size_t item, const Status& status) { ends[missing[item]] = status; },
+       .on_done = [&done](const FetchSummary&) { done.set_value(); }});
+  done.get_future().wait();
+}
+
+Result<DecodeWorker::Fetched> DecodeWorker::fetch_missing(std::vector<PromptChunk>& prompt) {
   std::vector<FetchItem> items;
   Fetched fetched;
   for (const PromptChunk& chunk : prompt) {
@@ -46,14 +106,23 @@ DecodeWorker::Fetched DecodeWorker::fetch_missing(std::vector<PromptChunk>& prom
     fetched.bytes += chunk.ref.num_tokens() * base_.model().token_bytes();
     items.push_back({chunk.ref, {&cache_.cache().layout(), chunk.slots}});
   }
-  fetched.ends.assign(items.size(), Status());
-  std::promise<void> done;
+  fetched.ends.assign(items.size(), Status(StatusCode::kUnavailable, "not fetched yet"));
   const auto start = SteadyTime::now();
-  engine_->fetch(
-      kPrefill, std::move(items),
-      {.on_chunk = [&fetched](size_t item, const Status& status) { fetched.ends[item] = status; },
-       .on_done = [&done](const FetchSummary&) { done.set_value(); }});
-  done.get_future().wait();
+  ptrdiff_t missing = std::ssize(items);
+  for (int fruitless = 0; missing > 0;) {
+    fetch_once(items, fetched.ends);
+    const ptrdiff_t still = std::ranges::count_if(fetched.ends, is_lost);
+    if (still == 0) break;
+    fruitless = still < std::exchange(missing, still) ? 0 : fruitless + 1;
+    if (fruitless == kFruitlessFetches) {
+      return make_error(
+          std::ranges::find_if(fetched.ends, is_lost)
+              ->with_context("fetched " + std::to_string(fruitless) + " times, and no chunk came"));
+    }
+    if (!engine_->peers().empty()) continue;
+    KVFERRY_RETURN_IF_ERROR(reconnect());
+    ++fetched.reconnects;
+  }
   fetched.seconds = seconds_since(start);
   return fetched;
 }
@@ -77,7 +146,7 @@ Result<nlohmann::json> DecodeWorker::fetch(const PromptCommand& command) {
       KVFERRY_RETURN_IF_ERROR(poison_slots(cache_.cache().layout(), chunk.slots));
     }
   }
-  const Fetched fetched = fetch_missing(prompt);
+  KVFERRY_ASSIGN_OR_RETURN(const Fetched fetched, fetch_missing(prompt));
 
   nlohmann::json errors = nlohmann::json::array();
   size_t item = 0;
@@ -103,6 +172,7 @@ Result<nlohmann::json> DecodeWorker::fetch(const PromptCommand& command) {
                         {"chunks_reused", num_chunks - static_cast<int64_t>(fetched.ends.size())},
                         {"chunks_verified", verified},
                         {"bytes", fetched.bytes},
+                        {"reconnects", fetched.reconnects},
                         {"transfer_seconds", fetched.seconds},
                         {"request_seconds", lookup_seconds + fetched.seconds},
                         {"errors", errors}};

@@ -1,5 +1,6 @@
 #include "tools/demo/demo_options.h"
 
+#include <arpa/inet.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,6 +11,7 @@
 #include "kvferry/chunk_layout.h"
 #include "kvferry/make_transport.h"
 #include "tools/demo/flag_values.h"
+#include "tools/demo/net_namespace.h"
 #include "workload/engine/paged_kv_cache.h"
 #include "workload/traffic/multi_turn.h"
 
@@ -30,6 +32,7 @@ constexpr int64_t kMaxOneIn = 1'000'000'000;
 constexpr int64_t kMinCacheChunks = 8;
 constexpr int64_t kDefaultRequests = 60;
 constexpr size_t kMaxEchoed = 64;
+constexpr const char* kDefaultHost = "127.0.0.1";
 
 Status bad_flag(const std::string& flag, const std::string& what) {
   return Status(StatusCode::kInvalidArgument, flag + ": " + what);
@@ -57,6 +60,46 @@ Result<PeerClass> parse_path(const std::string& text) {
   if (text == "tcp") return PeerClass::kNetwork;
   return tl::unexpected(bad_flag(
       "--path", "'" + detail::printable(text, kMaxEchoed) + "' is none of auto, pull, shm, tcp"));
+}
+
+/// The namespace of a worker, which can be entered; ours where none is given.
+Result<NetNamespace> check_namespace(const char* flag, const std::optional<std::string>& file,
+                                     std::string& planned) {
+  if (!file) return NetNamespace::own();
+  auto found = NetNamespace::open(*file);
+  const Status entered = found ? found->run_inside([] {}) : found.error();
+  if (!entered.is_ok()) return tl::unexpected(entered.with_context(flag));
+  planned = *file;
+  return found;
+}
+
+Status plan_network(const DemoFlags& flags, DemoPlan& plan) {
+  KVFERRY_ASSIGN_OR_RETURN(plan.best_path, parse_path(flags.path.value_or("auto")));
+  plan.host = flags.host.value_or(kDefaultHost);
+  in_addr address{};
+  if (::inet_pton(AF_INET, plan.host.c_str(), &address) != 1) {
+    return bad_flag("--host",
+                    "'" + detail::printable(plan.host, kMaxEchoed) + "' is no IPv4 address");
+  }
+  if (!flags.prefill_netns && !flags.decode_netns) return {};
+  KVFERRY_ASSIGN_OR_RETURN(
+      const NetNamespace prefill,
+      check_namespace("--prefill-netns", flags.prefill_netns, plan.prefill_netns));
+  KVFERRY_ASSIGN_OR_RETURN(
+      const NetNamespace decode,
+      check_namespace("--decode-netns", flags.decode_netns, plan.decode_netns));
+  if (prefill == decode) return {};
+  if (flags.path && *flags.path != "auto" && plan.best_path != PeerClass::kNetwork) {
+    return bad_flag("--path", "'" + *flags.path +
+                                  "' goes round the network between two network namespaces; give "
+                                  "tcp, or leave it out");
+  }
+  if (!flags.host) {
+    return bad_flag("--host",
+                    "give prefill's address in its network namespace; decode is in another one");
+  }
+  plan.best_path = PeerClass::kNetwork;
+  return {};
 }
 
 Status check_transport(PeerClass best_path) {
@@ -153,7 +196,7 @@ Result<DemoPlan> plan_demo(const DemoFlags& flags, std::optional<int64_t> availa
   if (flags.model) {
     KVFERRY_ASSIGN_OR_RETURN(plan.model, find_model(*flags.model));
   }
-  KVFERRY_ASSIGN_OR_RETURN(plan.best_path, parse_path(flags.path.value_or("auto")));
+  KVFERRY_RETURN_IF_ERROR(plan_network(flags, plan));
   KVFERRY_RETURN_IF_ERROR(check_transport(plan.best_path));
   plan.skip_ceilings = flags.skip_ceilings;
   plan.verbose = flags.verbose;

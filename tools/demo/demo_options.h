@@ -16,8 +16,11 @@ namespace kvferry {
 struct DemoFlags {
   std::optional<std::string> trace;  ///< else the built-in multi-turn workload
   std::optional<std::string> model;
-  std::optional<std::string> memory;    ///< "6GiB"; else a quarter of what is available
-  std::optional<std::string> path;      ///< auto, pull, shm, tcp
+  std::optional<std::string> memory;  ///< "6GiB"; else a quarter of what is available
+  std::optional<std::string> path;    ///< auto, pull, shm, tcp
+  std::optional<std::string> host;    ///< where prefill listens; else 127.0.0.1
+  std::optional<std::string> prefill_netns;
+  std::optional<std::string> decode_netns;
   std::optional<std::string> requests;  ///< else all of the trace, or 60 of the built-in workload
   std::optional<std::string> max_tokens;
   std::optional<std::string> corrupt_one_in;
@@ -31,6 +34,9 @@ struct DemoFlags {
 struct DemoPlan {
   ModelShape model;
   PeerClass best_path = PeerClass::kSameProcess;
+  std::string host;           ///< an IPv4 address of prefill
+  std::string prefill_netns;  ///< file of the network namespace; empty: that of the supervisor
+  std::string decode_netns;
   std::vector<TraceRequest> requests;
   std::string workload_name;
   int64_t max_tokens = 0;      ///< 0: no cut

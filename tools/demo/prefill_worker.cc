@@ -22,12 +22,13 @@ Result<std::unique_ptr<PrefillWorker>> PrefillWorker::create(const WorkerSetup& 
     };
   }
   KVFERRY_ASSIGN_OR_RETURN(worker->engine_, TransferEngine::create(std::move(options)));
+  worker->base_.log_lost_peers(*worker->engine_);
   worker->engine_->serve(&worker->provider_);
   return worker;
 }
 
 Result<nlohmann::json> PrefillWorker::listen() {
-  KVFERRY_ASSIGN_OR_RETURN(const uint16_t port, engine_->listen("127.0.0.1", 0));
+  KVFERRY_ASSIGN_OR_RETURN(const uint16_t port, engine_->listen(base_.setup().host, 0));
   return nlohmann::json{{"port", port}};
 }
 

@@ -117,6 +117,7 @@ nlohmann::json report_json(const DemoPlan& plan, const DemoReport& report) {
       {"chunks_corrupted", report.chunks_corrupted},
       {"chunks_mismatched", report.chunks_mismatched},
       {"chunks_refetched", report.chunks_refetched},
+      {"reconnects", report.reconnects},
       {"leases_leaked", report.leases_leaked},
       {"quarantined_bytes", report.quarantined_bytes},
       {"gather_gbps", or_null(report.gather.gbps)},
@@ -163,6 +164,10 @@ std::string report_table(const DemoPlan& plan, const DemoReport& report) {
                static_cast<long long>(report.chunks_corrupted),
                static_cast<long long>(report.chunks_mismatched),
                static_cast<long long>(report.chunks_refetched));
+  }
+  if (report.reconnects > 0) {
+    out += format("  reconnects   %lld: the connection was lost and made again\n",
+                  static_cast<long long>(report.reconnects));
   }
   out +=
       format("  moved        %s in %.2f s; a request took %.2f ms (p50), %.2f ms (p99)\n",

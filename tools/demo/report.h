@@ -34,6 +34,7 @@ struct DemoReport {
   int64_t chunks_corrupted = 0;
   int64_t chunks_mismatched = 0;
   int64_t chunks_refetched = 0;
+  int64_t reconnects = 0;            ///< connections that were lost and made again
   bool corrupted_keys_found = true;  ///< the mismatched chunks are those corrupted
   int64_t bytes_moved = 0;
   double transfer_seconds = 0;

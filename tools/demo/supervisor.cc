@@ -22,14 +22,20 @@ constexpr size_t kMaxErrors = 20;
 constexpr Duration kQuietWithin = std::chrono::seconds(5);
 constexpr int kAskAgainMilliseconds = 10;
 
-// A worker that is silent for longer is worth a word.
-constexpr Duration kSilence = std::chrono::seconds(5);
-// One who is at work may take longer: measuring the copies takes some seconds by right.
-constexpr Duration kSlow = std::chrono::seconds(30);
-constexpr int kLookEveryMilliseconds = 1000;
+constexpr int kLookEveryMilliseconds =
+    std::chrono::duration_cast<std::chrono::milliseconds>(SilenceWatch::kLookEvery).count();
+
+int64_t whole_seconds(Duration time) {
+  return std::chrono::duration_cast<std::chrono::seconds>(time).count();
+}
 
 std::string who(const WorkerProcess& worker) {
   return worker.role() + " (pid " + std::to_string(worker.pid()) + ")";
+}
+
+Status worker_error(const WorkerProcess& worker, const nlohmann::json& reply) {
+  return Status(StatusCode::kInternal,
+                worker.role() + " worker: " + reply.value("error", "no reason given"));
 }
 
 }  // namespace
@@ -38,8 +44,11 @@ Supervisor::Supervisor(const DemoPlan& plan, Interrupts& interrupts)
     : plan_(plan), interrupts_(interrupts), progress_(plan.requests.size()) {}
 
 Supervisor::~Supervisor() {
-  if (interrupts_.signal() == 0) return;
   // Whoever presses Ctrl-C does not want to wait for what the workers are at.
+  if (interrupts_.signal() != 0) kill_workers();
+}
+
+void Supervisor::kill_workers() {
   for (WorkerProcess* worker : {prefill_.get(), decode_.get()}) {
     if (worker != nullptr) worker->kill();
   }
@@ -91,9 +100,10 @@ Status Supervisor::start_workers() {
   setup.chunk_bytes = plan_.chunk_bytes;
   setup.corrupt_one_in = plan_.corrupt_one_in;
   setup.seed = plan_.seed;
+  setup.host = plan_.host;
   setup.verbose = plan_.verbose;
-  KVFERRY_ASSIGN_OR_RETURN(prefill_, WorkerProcess::start("prefill"));
-  KVFERRY_ASSIGN_OR_RETURN(decode_, WorkerProcess::start("decode"));
+  KVFERRY_ASSIGN_OR_RETURN(prefill_, WorkerProcess::start("prefill", plan_.prefill_netns));
+  KVFERRY_ASSIGN_OR_RETURN(decode_, WorkerProcess::start("decode", plan_.decode_netns));
   std::printf("kvferry demo: supervisor pid %d, prefill pid %d, decode pid %d\n", ::getpid(),
               prefill_->pid(), decode_->pid());
   std::fflush(stdout);
@@ -141,6 +151,7 @@ Status Supervisor::replay_one(const TraceRequest& request, DemoReport& report) {
   report.chunks_moved_again += fetched.at("chunks_moved_again").get<int64_t>();
   report.chunks_reused += fetched.at("chunks_reused").get<int64_t>();
   report.chunks_verified += fetched.at("chunks_verified").get<int64_t>();
+  report.reconnects += fetched.at("reconnects").get<int64_t>();
   report.bytes_moved += fetched.at("bytes").get<int64_t>();
   report.transfer_seconds += fetched.at("transfer_seconds").get<double>();
   report.request_ms.push_back(fetched.at("request_seconds").get<double>() * 1e3);
@@ -210,53 +221,81 @@ Status Supervisor::check_interrupted() {
 }
 
 Status Supervisor::ended(WorkerProcess& worker) {
+  const std::optional<Status> last_words = read_last_words(worker);
   const std::string end = worker.describe_end();
   KVFERRY_RETURN_IF_ERROR(check_interrupted());
-  return Status(StatusCode::kUnavailable, end);
+  return last_words.value_or(Status(StatusCode::kUnavailable, end));
+}
+
+std::optional<Status> Supervisor::read_last_words(WorkerProcess& worker) {
+  for (;;) {
+    const auto message = worker.channel().try_receive();
+    if (!message || !message->has_value()) return std::nullopt;
+    if (!(*message)->contains("ok")) return worker_error(worker, **message);
+  }
 }
 
 WorkerProcess& Supervisor::other_than(const WorkerProcess& worker) {
   return &worker == prefill_.get() ? *decode_ : *prefill_;
 }
 
-bool Supervisor::explain_silence(const WorkerProcess& worker, Duration waited) {
-  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(waited).count();
-  const std::string silence =
-      "no answer from " + who(worker) + " for " + std::to_string(seconds) + " s; ";
-  for (const WorkerProcess* suspect : {&worker, &std::as_const(other_than(worker))}) {
-    if (!suspect->is_stopped()) continue;
-    progress_.say(silence + (suspect == &worker ? "it" : who(*suspect)) +
-                  " is stopped: kill -CONT " + std::to_string(suspect->pid()));
-    return true;
+Status Supervisor::look_at(const WorkerProcess& worker, TimePoint now, SilenceWatch& watch) {
+  const WorkerProcess* stopped = nullptr;
+  for (const WorkerProcess* suspect : {&std::as_const(other_than(worker)), &worker}) {
+    if (suspect->is_stopped()) stopped = suspect;
   }
-  if (said_slow_ || waited < kSlow) return false;
-  said_slow_ = true;
-  progress_.say(silence + "it is at work, or hangs");
-  return true;
+  const SilenceWatch::Verdict verdict = watch.look(now, stopped != nullptr ? stopped->pid() : 0);
+  const std::string silence = "no answer from " + who(worker) + " for " +
+                              std::to_string(whole_seconds(watch.silent_for())) + " s; ";
+  switch (verdict) {
+    case SilenceWatch::Verdict::kWait:
+      break;
+    case SilenceWatch::Verdict::kSayStopped:
+      has_explained_ = true;
+      progress_.say(silence + (stopped == &worker ? "it" : who(*stopped)) +
+                    " is stopped: kill -CONT " + std::to_string(stopped->pid()));
+      break;
+    case SilenceWatch::Verdict::kSaySlow:
+      if (std::exchange(said_slow_, true)) break;
+      has_explained_ = true;
+      progress_.say(silence + "it is at work, or hangs");
+      break;
+    case SilenceWatch::Verdict::kEndStopped:
+      kill_workers();
+      return Status(StatusCode::kUnavailable,
+                    "the " + stopped->role() + " worker (pid " + std::to_string(stopped->pid()) +
+                        ") was stopped for " + std::to_string(whole_seconds(watch.stopped_for())) +
+                        " s; both workers were killed");
+    case SilenceWatch::Verdict::kEndHanging:
+      kill_workers();
+      return Status(StatusCode::kDeadlineExceeded,
+                    silence + "it hangs, or has too much to do; both workers were killed");
+  }
+  return {};
 }
 
 Result<nlohmann::json> Supervisor::wait_for(WorkerProcess& worker) {
   WorkerProcess& other = other_than(worker);
   const SteadyClock clock;
-  const TimePoint asked_at = clock.now();
-  bool has_explained = false;
+  SilenceWatch watch(clock.now());
+  has_explained_ = false;
   for (;;) {
     KVFERRY_RETURN_IF_ERROR(check_interrupted());
-    // A dead worker explains the error that the other one may report, so it is asked first.
-    KVFERRY_RETURN_IF_ERROR(check_alive(other));
-    KVFERRY_RETURN_IF_ERROR(check_alive(worker));
     auto message = worker.channel().try_receive();
-    if (!message) return make_error(ended(worker));
-    if (message->has_value()) {
-      if (has_explained) progress_.say(who(worker) + " goes on");
+    if (!message || !message->has_value()) {
+      // Of two that have ended, the one that was not asked is why.
+      KVFERRY_RETURN_IF_ERROR(check_alive(other));
+      if (!message) return make_error(ended(worker));
+    } else {
+      if (has_explained_) progress_.say(who(worker) + " goes on");
       const nlohmann::json& reply = **message;
       if (reply.contains("ok")) return reply.at("ok");
+      // So it is for an error.
       KVFERRY_RETURN_IF_ERROR(check_alive(other));
-      return make_error(StatusCode::kInternal,
-                        worker.role() + " worker: " + reply.value("error", "no reason given"));
+      return make_error(worker_error(worker, reply));
     }
-    const Duration waited = clock.now() - asked_at;
-    if (!has_explained && waited >= kSilence) has_explained = explain_silence(worker, waited);
+    const TimePoint now = clock.now();
+    if (watch.is_due(now)) KVFERRY_RETURN_IF_ERROR(look_at(worker, now, watch));
     std::array<pollfd, 3> poll_fds = {pollfd{worker.channel().fd(), POLLIN, 0},
                                       pollfd{other.channel().fd(), POLLRDHUP, 0},
                                       pollfd{interrupts_.fd(), POLLIN, 0}};

@@ -11,13 +11,14 @@
 #include "tools/demo/interrupts.h"
 #include "tools/demo/progress.h"
 #include "tools/demo/report.h"
+#include "tools/demo/silence_watch.h"
 #include "tools/demo/stage_measurer.h"
 #include "tools/demo/worker_process.h"
 
 namespace kvferry {
 
-/// Starts both workers, drives them through the requests, notices when one of them dies or stops,
-/// and ends them when it is interrupted.
+/// Starts both workers, drives them through the requests, notices when one of them dies, stops or
+/// hangs (SilenceWatch), and ends them when it is interrupted.
 class Supervisor {
  public:
   /// Borrows both.
@@ -26,8 +27,8 @@ class Supervisor {
   Supervisor(const Supervisor&) = delete;
   Supervisor& operator=(const Supervisor&) = delete;
 
-  /// Errors: kUnavailable when a worker died; kCancelled when interrupted; whatever a worker
-  ///   reports.
+  /// Errors: kUnavailable when a worker died, or stayed stopped; kDeadlineExceeded when one hangs;
+  ///   kCancelled when interrupted; whatever a worker reports.
   Result<DemoReport> run();
 
  private:
@@ -47,14 +48,18 @@ class Supervisor {
   Status check_interrupted();
   /// The error that a worker's end is, unless it ended because the whole job was interrupted.
   Status ended(WorkerProcess& worker);
-  /// Says why no answer comes from `worker`; false when there is nothing new to say.
-  bool explain_silence(const WorkerProcess& worker, Duration waited);
+  /// The error that an ended worker reported and nobody has read, if any.
+  std::optional<Status> read_last_words(WorkerProcess& worker);
+  /// Says why no answer comes from `worker`, if that is new; an error when it is enough.
+  Status look_at(const WorkerProcess& worker, TimePoint now, SilenceWatch& watch);
   WorkerProcess& other_than(const WorkerProcess& worker);
+  void kill_workers();
 
   const DemoPlan& plan_;
   Interrupts& interrupts_;
   Progress progress_;
   bool said_slow_ = false;
+  bool has_explained_ = false;  // why the worker that is waited for is silent
   std::unique_ptr<WorkerProcess> prefill_;
   std::unique_ptr<WorkerProcess> decode_;
 };

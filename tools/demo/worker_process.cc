@@ -13,6 +13,8 @@
 #include <fstream>
 #include <thread>
 
+#include "tools/demo/net_namespace.h"
+
 extern char** environ;  // NOLINT(readability-identifier-naming)
 
 namespace kvferry {
@@ -31,14 +33,10 @@ bool reap_within(pid_t pid, std::chrono::milliseconds limit, int& wait_status) {
   }
 }
 
-}  // namespace
-
-Result<std::unique_ptr<WorkerProcess>> WorkerProcess::start(const std::string& role) {
-  KVFERRY_ASSIGN_OR_RETURN(auto ends, WorkerChannel::make_pair());
-  // The child's end survives exec; nothing else of ours does.
-  ::fcntl(ends.second.get(), F_SETFD, 0);
+/// Starts this program as the worker at the other end of a channel; an errno, or 0.
+int spawn_worker(int channel_fd, pid_t& pid) {
   std::array<std::string, 6> words = {"kvferry",      "worker",
-                                      "--channel",    std::to_string(ends.second.get()),
+                                      "--channel",    std::to_string(channel_fd),
                                       "--supervisor", std::to_string(::getpid())};
   std::array<char*, 7> argv{};
   for (size_t i = 0; i < words.size(); ++i) argv[i] = words[i].data();
@@ -51,10 +49,28 @@ Result<std::unique_ptr<WorkerProcess>> WorkerProcess::start(const std::string& r
   ::posix_spawnattr_init(&attributes);
   ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
   ::posix_spawnattr_setsigmask(&attributes, &mask);
-  pid_t pid = 0;
   const int error =
       ::posix_spawn(&pid, "/proc/self/exe", nullptr, &attributes, argv.data(), environ);
   ::posix_spawnattr_destroy(&attributes);
+  return error;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<WorkerProcess>> WorkerProcess::start(const std::string& role,
+                                                            const std::string& netns) {
+  KVFERRY_ASSIGN_OR_RETURN(auto ends, WorkerChannel::make_pair());
+  // The child's end survives exec; nothing else of ours does.
+  ::fcntl(ends.second.get(), F_SETFD, 0);
+  pid_t pid = 0;
+  int error = 0;
+  const auto spawn = [&] { error = spawn_worker(ends.second.get(), pid); };
+  if (netns.empty()) {
+    spawn();
+  } else {
+    KVFERRY_ASSIGN_OR_RETURN(const NetNamespace inside, NetNamespace::open(netns));
+    KVFERRY_RETURN_IF_ERROR(inside.run_inside(spawn));
+  }
   if (error != 0) {
     return make_error(StatusCode::kResourceExhausted,
                       "the " + role + " worker cannot be started: " + std::strerror(error));

@@ -17,8 +17,10 @@ namespace kvferry {
 class WorkerProcess {
  public:
   /// Starts this program again as a worker, deaf to what a terminal sends to all of a job: the
-  /// supervisor ends it. Errors: kResourceExhausted, kInternal with the errno.
-  static Result<std::unique_ptr<WorkerProcess>> start(const std::string& role);
+  /// supervisor ends it. `netns` is the file of the network namespace to start in; empty: ours.
+  /// Errors: kResourceExhausted with the errno; as NetNamespace.
+  static Result<std::unique_ptr<WorkerProcess>> start(const std::string& role,
+                                                      const std::string& netns);
   ~WorkerProcess();
   WorkerProcess(const WorkerProcess&) = delete;
   WorkerProcess& operator=(const WorkerProcess&) = delete;

@@ -27,12 +27,12 @@ struct WorkerSetup {
   int64_t chunk_bytes = 0;
   int64_t corrupt_one_in = 0;
   uint64_t seed = 0;
-  int64_t prefill_port = 0;  ///< where decode connects
+  std::string host;  ///< where prefill listens
   bool verbose = false;
 };
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(WorkerSetup, role, model, token, best_path, num_blocks,
                                    scratch_blocks, pool_chunks, chunk_bytes, corrupt_one_in, seed,
-                                   prefill_port, verbose)
+                                   host, verbose)
 
 /// A prompt, as the supervisor names it: the trace's request, cut.
 struct PromptCommand {
@@ -50,6 +50,9 @@ class WorkerBase {
 
   /// Makes the engine's options for this role.
   Result<TransferEngineOptions> engine_options(size_t staging_chunks, size_t landing_chunks) const;
+
+  /// Borrows the logger for as long as the engine lives.
+  void log_lost_peers(TransferEngine& engine) const;
 
   std::vector<ChunkRef> chunks_of(const PromptCommand& prompt) const;
 

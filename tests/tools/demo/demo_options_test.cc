@@ -97,6 +97,12 @@ TEST(PlanDemo, NamesTheFlagThatIsWrong) {
       {"--memory: 0.5MiB for a process", [](DemoFlags& f) { f.memory = "0.5MiB"; }},
       {"--path", [](DemoFlags& f) { f.path = "ether"; }},
       {"--trace", [](DemoFlags& f) { f.trace = ""; }},
+      {"--host: 'localhost' is no IPv4 address", [](DemoFlags& f) { f.host = "localhost"; }},
+      {"--host", [](DemoFlags& f) { f.host = ""; }},
+      {"--prefill-netns: /dev/null is no network namespace",
+       [](DemoFlags& f) { f.prefill_netns = "/dev/null"; }},
+      {"--decode-netns: /proc/self/ns/mnt is no network namespace",
+       [](DemoFlags& f) { f.decode_netns = "/proc/self/ns/mnt"; }},
   };
   for (const Case& each : cases) {
     DemoFlags flags = small_flags();
@@ -104,6 +110,13 @@ TEST(PlanDemo, NamesTheFlagThatIsWrong) {
     EXPECT_THAT(plan_demo(flags, kAvailable),
                 StatusIs(StatusCode::kInvalidArgument, HasSubstr(each.expected)));
   }
+}
+
+TEST(PlanDemo, ANamespaceThatIsNotThereIsNamed) {
+  DemoFlags flags = small_flags();
+  flags.decode_netns = "/no/such/netns";
+  EXPECT_THAT(plan_demo(flags, kAvailable),
+              StatusIs(StatusCode::kNotFound, HasSubstr("--decode-netns: cannot open /no/such")));
 }
 
 TEST(PlanDemo, AnUnknownModelGetsTheNearestName) {

@@ -307,6 +307,49 @@ TEST(DemoProcess, SaysThatAWorkerIsStoppedAndThatItGoesOn) {
   }
 }
 
+// Engines lose a peer that is silent for 5 s; a worker is stopped for longer than that.
+TEST(DemoProcess, ConnectsAgainAndVerifiesWhenAWorkerWasStoppedAndGoesOn) {
+  for (const bool stops_decode : {true, false}) {
+    const std::string path = json_path("reconnects");
+    Subprocess run(demo({"--requests", "40", "--json", path}));
+    Pids pids;
+    ASSERT_NO_FATAL_FAILURE(expect_mid_run(run, pids));
+    const pid_t stopped = stops_decode ? pids.decode : pids.prefill;
+    ASSERT_EQ(::kill(stopped, SIGSTOP), 0);
+    // The supervisor speaks after 5 s and gives up 15 s later: time enough to be lost, and back.
+    EXPECT_FALSE(run.read_until([](const Subprocess&) { return false; }, std::chrono::seconds(8)));
+    ASSERT_EQ(::kill(stopped, SIGCONT), 0);
+    ASSERT_EQ(run.wait(kRunLimit), 0) << run.err();
+    const nlohmann::json report = read_json(path);
+    expect_verified(report);
+    EXPECT_GE(count(report, "reconnects"), 1);
+    EXPECT_THAT(run.out(), HasSubstr("the connection was lost and made again"));
+  }
+}
+
+TEST(DemoProcess, EndsARunOneOfWhoseWorkersStaysStopped) {
+  // Side by side, as both take the same 20 s.
+  Subprocess run_without_prefill(demo({"--requests", "100000"}));
+  Subprocess run_without_decode(demo({"--requests", "100000"}));
+  Pids pids_without_prefill;
+  Pids pids_without_decode;
+  ASSERT_NO_FATAL_FAILURE(expect_mid_run(run_without_prefill, pids_without_prefill));
+  ASSERT_NO_FATAL_FAILURE(expect_mid_run(run_without_decode, pids_without_decode));
+  ASSERT_EQ(::kill(pids_without_prefill.prefill, SIGSTOP), 0);
+  ASSERT_EQ(::kill(pids_without_decode.decode, SIGSTOP), 0);
+  const auto expect_ended = [](Subprocess& run, const Pids& pids, const std::string& stopped) {
+    EXPECT_EQ(run.wait(kRunLimit), 1) << run.err();
+    EXPECT_TRUE(all_gone_within({pids.prefill, pids.decode}, std::chrono::seconds(1)));
+    EXPECT_THAT(run.err(), HasSubstr("is stopped: kill -CONT"));
+    EXPECT_THAT(run.err(), HasSubstr("the run ended early: the " + stopped + ") was stopped for "));
+    EXPECT_THAT(run.err(), ::testing::EndsWith(" s; both workers were killed\n"));
+  };
+  expect_ended(run_without_prefill, pids_without_prefill,
+               "prefill worker (pid " + std::to_string(pids_without_prefill.prefill));
+  expect_ended(run_without_decode, pids_without_decode,
+               "decode worker (pid " + std::to_string(pids_without_decode.decode));
+}
+
 TEST(DemoProcess, AStoppedWorkerIsEndedByAnInterruptToo) {
   Subprocess run(demo({"--requests", "100000"}));
   Pids pids;

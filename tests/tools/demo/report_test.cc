@@ -37,6 +37,15 @@ TEST(DemoReport, ARunWithoutProblemsIsVerified) {
   EXPECT_THAT(report.problems(), IsEmpty());
   EXPECT_TRUE(report_json({}, report).at("verified").get<bool>());
   EXPECT_THAT(report_table({}, report), Not(HasSubstr("leaked")));
+  EXPECT_THAT(report_table({}, report), Not(HasSubstr("reconnects")));
+}
+
+TEST(DemoReport, ALostConnectionThatWasMadeAgainIsNoProblemAndCounted) {
+  DemoReport report = verified_report();
+  report.reconnects = 2;
+  EXPECT_THAT(report.problems(), IsEmpty());
+  EXPECT_THAT(report_table({}, report), HasSubstr("reconnects   2: the connection was lost"));
+  EXPECT_EQ(report_json({}, report).at("reconnects"), 2);
 }
 
 TEST(DemoReport, WhatIsNotVerifiedSaysWhyInTableAndJson) {
