@@ -40,11 +40,13 @@ JsonFile::~JsonFile() {
 }
 
 Status JsonFile::write(const nlohmann::json& object) {
+  // File names that are no UTF-8 may be in it.
+  return write_text(object.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+}
+
+Status JsonFile::write_text(const std::string& text) {
   if (is_regular(fd_.get()) && ::ftruncate(fd_.get(), 0) != 0) return write_error(path_);
   is_unfilled_ = false;
-  // File names that are no UTF-8 may be in it.
-  const std::string text =
-      object.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
   for (size_t done = 0; done < text.size();) {
     const ssize_t n = ::write(fd_.get(), text.data() + done, text.size() - done);
     if (n < 0 && errno == EINTR) continue;

@@ -22,6 +22,8 @@ class JsonFile {
 
   /// Replaces what the file holds by the object, indented. Errors: as open().
   Status write(const nlohmann::json& object);
+  /// The same with JSON that is text already.
+  Status write_text(const std::string& text);
 
  private:
   JsonFile(std::string path, UniqueFd fd, bool is_new)

@@ -51,6 +51,8 @@ void add_demo(CLI::App& app, kvferry::DemoFlags& flags) {
            "fetched again");
   add_text(*demo, "--seed", "N", flags.seed, "Seed of workload and fragmentation. Default: 1");
   add_text(*demo, "--json", "FILE", flags.json, "Write the report to this file as well");
+  add_text(*demo, "--trace-out", "FILE", flags.trace_out,
+           "Write the stages of the last transfers to this file, for Perfetto or chrome://tracing");
   demo->add_flag("--skip-ceilings", flags.skip_ceilings,
                  "Replay only: do not measure stages and their ceilings");
   demo->add_flag("--verbose", flags.verbose, "Log what the workers do");

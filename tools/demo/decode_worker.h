@@ -24,6 +24,7 @@ class DecodeWorker {
   /// Errors: kUnavailable and others when prefill cannot be reached again, or sends nothing.
   Result<nlohmann::json> fetch(const PromptCommand& prompt);
   Result<nlohmann::json> stats();
+  Result<nlohmann::json> trace() { return trace_json(*engine_, base_.setup().role); }
 
  private:
   struct Fetched {

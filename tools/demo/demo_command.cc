@@ -30,12 +30,34 @@ Result<DemoReport> supervise(const DemoPlan& plan, int& interrupt) {
   return report;
 }
 
+/// Where a run's results go, besides the standard output; null what is not wanted.
+struct OutputFiles {
+  std::unique_ptr<JsonFile> report;
+  std::unique_ptr<JsonFile> trace;
+};
+
+Result<std::unique_ptr<JsonFile>> open_file(const char* flag,
+                                            const std::optional<std::string>& path) {
+  if (!path) return std::unique_ptr<JsonFile>();
+  auto opened = JsonFile::open(*path);
+  if (!opened) return make_error(opened.error().with_context(flag));
+  return opened;
+}
+
+Result<OutputFiles> open_files(const DemoFlags& flags) {
+  OutputFiles files;
+  KVFERRY_ASSIGN_OR_RETURN(files.report, open_file("--json", flags.json));
+  KVFERRY_ASSIGN_OR_RETURN(files.trace, open_file("--trace-out", flags.trace_out));
+  return files;
+}
+
 /// Writes the report everywhere; returns the exit code.
-int publish(const DemoPlan& plan, const DemoReport& report, JsonFile* json_file) {
+int publish(const DemoPlan& plan, const DemoReport& report, const OutputFiles& files) {
   int code = 0;
   const Status printed = print_out(report_table(plan, report));
-  const Status written = json_file ? json_file->write(report_json(plan, report)) : Status();
-  for (const Status& output : {printed, written}) {
+  const Status written = files.report ? files.report->write(report_json(plan, report)) : Status();
+  const Status traced = files.trace ? files.trace->write_text(report.trace) : Status();
+  for (const Status& output : {printed, written, traced}) {
     if (output.is_ok()) continue;
     complain(output);
     code = 1;
@@ -56,14 +78,10 @@ int run_demo(const DemoFlags& flags) {
     complain(plan.error());
     return 2;
   }
-  std::unique_ptr<JsonFile> json_file;
-  if (flags.json) {
-    auto opened = JsonFile::open(*flags.json);
-    if (!opened) {
-      complain(opened.error().with_context("--json"));
-      return 2;
-    }
-    json_file = *std::move(opened);
+  const auto files = open_files(flags);
+  if (!files) {
+    complain(files.error());
+    return 2;
   }
   int interrupt = 0;
   const auto report = supervise(*plan, interrupt);
@@ -75,7 +93,7 @@ int run_demo(const DemoFlags& flags) {
     complain(report.error().with_context("the run ended early"));
     return 1;
   }
-  return publish(*plan, *report, json_file.get());
+  return publish(*plan, *report, *files);
 }
 
 }  // namespace kvferry

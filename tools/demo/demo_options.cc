@@ -20,6 +20,8 @@ namespace {
 
 // What a worker needs beside its paged cache and pools: code, stacks, UCX, measuring buffers.
 constexpr int64_t kOverheadBytes = int64_t{160} << 20;
+// The stages of the last transfers, and the text that is made of them.
+constexpr int64_t kTraceBytes = int64_t{64} << 20;
 // In-flight bytes: enough to keep the link busy, few enough to stay in cache. Chunks of big models
 // are bounded by their number.
 constexpr int64_t kPoolTargetBytes = int64_t{9} << 20;
@@ -141,7 +143,7 @@ Status plan_memory(const DemoFlags& flags, std::optional<int64_t> available_byte
   // Pools of the transfer engine, and the rings of the meters: at most three at a time.
   const int64_t pool_bytes = (3 * plan.pool_chunks + 1) * plan.chunk_bytes;
   const int64_t least_cache_bytes = kMinCacheChunks * plan.chunk_bytes;
-  const int64_t fixed_bytes = kOverheadBytes + pool_bytes;
+  const int64_t fixed_bytes = kOverheadBytes + pool_bytes + (plan.keeps_trace ? kTraceBytes : 0);
   const int64_t least_scratch_bytes =
       scratch_bytes_for(fixed_bytes + least_cache_bytes, least_cache_bytes);
   const int64_t least_bytes = fixed_bytes + least_cache_bytes + least_scratch_bytes;
@@ -200,6 +202,7 @@ Result<DemoPlan> plan_demo(const DemoFlags& flags, std::optional<int64_t> availa
   KVFERRY_RETURN_IF_ERROR(check_transport(plan.best_path));
   plan.skip_ceilings = flags.skip_ceilings;
   plan.verbose = flags.verbose;
+  plan.keeps_trace = flags.trace_out.has_value();
   KVFERRY_RETURN_IF_ERROR(plan_memory(flags, available_bytes, plan));
   KVFERRY_RETURN_IF_ERROR(plan_requests(flags, plan));
   return plan;

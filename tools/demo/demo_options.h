@@ -26,6 +26,7 @@ struct DemoFlags {
   std::optional<std::string> corrupt_one_in;
   std::optional<std::string> seed;
   std::optional<std::string> json;
+  std::optional<std::string> trace_out;
   bool skip_ceilings = false;  ///< only the replay; rates of stages are not measured
   bool verbose = false;
 };
@@ -43,6 +44,7 @@ struct DemoPlan {
   int64_t corrupt_one_in = 0;  ///< 0: none
   uint64_t seed = 1;
   bool skip_ceilings = false;
+  bool keeps_trace = false;  ///< the stages of transfers are wanted in the end
   bool verbose = false;
 
   int64_t memory_bytes = 0;    ///< bound of each worker

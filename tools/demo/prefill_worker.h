@@ -22,6 +22,7 @@ class PrefillWorker {
   /// Fills the pages of a prompt's chunks that are not held; ends the prompt before.
   Result<nlohmann::json> compute(const PromptCommand& prompt);
   Result<nlohmann::json> stats();
+  Result<nlohmann::json> trace() { return trace_json(*engine_, base_.setup().role); }
 
  private:
   PrefillWorker(WorkerBase base, int64_t corrupt_one_in)

@@ -44,6 +44,7 @@ struct DemoReport {
   int64_t decode_rss_peak_bytes = 0;
   std::vector<double> request_ms;
   std::vector<std::string> errors;
+  std::string trace;  ///< a Chrome trace, if one was wanted
 
   StageRate gather;
   StageRate wire;

@@ -70,6 +70,9 @@ Result<DemoReport> Supervisor::run() {
   KVFERRY_RETURN_IF_ERROR(replay(measurer, report));
   if (measurer) KVFERRY_RETURN_IF_ERROR(measurer->after_replay(report));
   KVFERRY_RETURN_IF_ERROR(collect(report));
+  if (plan_.keeps_trace) {
+    KVFERRY_ASSIGN_OR_RETURN(report.trace, collect_trace());
+  }
   return report;
 }
 
@@ -101,6 +104,7 @@ Status Supervisor::start_workers() {
   setup.corrupt_one_in = plan_.corrupt_one_in;
   setup.seed = plan_.seed;
   setup.host = plan_.host;
+  setup.keeps_trace = plan_.keeps_trace;
   setup.verbose = plan_.verbose;
   KVFERRY_ASSIGN_OR_RETURN(prefill_, WorkerProcess::start("prefill", plan_.prefill_netns));
   KVFERRY_ASSIGN_OR_RETURN(decode_, WorkerProcess::start("decode", plan_.decode_netns));
@@ -198,6 +202,14 @@ Status Supervisor::collect(DemoReport& report) {
     report.pipeline.gbps = static_cast<double>(report.bytes_moved) / 1e9 / report.transfer_seconds;
   }
   return {};
+}
+
+Result<std::string> Supervisor::collect_trace() {
+  KVFERRY_ASSIGN_OR_RETURN(const nlohmann::json prefill, call(*prefill_, {{"do", "trace"}}));
+  KVFERRY_ASSIGN_OR_RETURN(const nlohmann::json decode, call(*decode_, {{"do", "trace"}}));
+  return "{\"displayTimeUnit\":\"ns\",\"traceEvents\":[\n" +
+         prefill.at("events").get<std::string>() + ",\n" + decode.at("events").get<std::string>() +
+         "\n]}\n";
 }
 
 Result<nlohmann::json> Supervisor::call(WorkerProcess& worker, const nlohmann::json& message) {

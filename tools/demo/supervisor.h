@@ -39,6 +39,8 @@ class Supervisor {
   /// What decode and prefill counted, once both are quiet.
   Result<std::pair<nlohmann::json, nlohmann::json>> final_stats();
   Status collect(DemoReport& report);
+  /// What both workers recorded, as one file for a trace viewer.
+  Result<std::string> collect_trace();
 
   /// Sends a command and waits for its answer, with an eye on both workers.
   Result<nlohmann::json> call(WorkerProcess& worker, const nlohmann::json& message);

@@ -76,6 +76,7 @@ Commands prefill_commands(PrefillWorker& worker) {
       {"compute",
        [&](const nlohmann::json& in) { return worker.compute(in.get<PromptCommand>()); }},
       {"stats", [&](const nlohmann::json&) { return worker.stats(); }},
+      {"trace", [&](const nlohmann::json&) { return worker.trace(); }},
   };
 }
 
@@ -85,6 +86,7 @@ Commands decode_commands(DecodeWorker& worker) {
        [&](const nlohmann::json& in) { return worker.connect(in.at("port").get<int64_t>()); }},
       {"fetch", [&](const nlohmann::json& in) { return worker.fetch(in.get<PromptCommand>()); }},
       {"stats", [&](const nlohmann::json&) { return worker.stats(); }},
+      {"trace", [&](const nlohmann::json&) { return worker.trace(); }},
   };
 }
 

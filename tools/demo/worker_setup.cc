@@ -1,6 +1,7 @@
 #include "tools/demo/worker_setup.h"
 
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <utility>
 
@@ -9,6 +10,12 @@
 #include "runtime/spdlog_logger.h"
 
 namespace kvferry {
+namespace {
+
+// What the bound of a worker has room for; the built-in workload needs a quarter.
+constexpr size_t kTraceEvents = 65536;
+
+}  // namespace
 
 Result<WorkerBase> WorkerBase::create(const WorkerSetup& setup, uint64_t cache_seed) {
   KVFERRY_ASSIGN_OR_RETURN(const ModelShape model, find_model(setup.model));
@@ -38,6 +45,7 @@ Result<TransferEngineOptions> WorkerBase::engine_options(size_t staging_chunks,
   options.landing_chunks = landing_chunks;
   options.best_path = static_cast<PeerClass>(setup_.best_path);
   options.logger = logger_.get();
+  if (setup_.keeps_trace) options.trace_events = kTraceEvents;
   KVFERRY_ASSIGN_OR_RETURN(options.transport, make_transport("ucx"));
   return options;
 }
@@ -56,6 +64,10 @@ std::vector<ChunkRef> WorkerBase::chunks_of(const PromptCommand& prompt) const {
   request.input_length = prompt.input_length;
   request.hash_ids = prompt.hash_ids;
   return chunks_of_prompt(model_, hasher_, expand_tokens(request, prompt.max_tokens));
+}
+
+nlohmann::json trace_json(const TransferEngine& engine, const std::string& role) {
+  return {{"events", chrome_trace_events(engine.trace(), role, ::getpid())}};
 }
 
 nlohmann::json stats_json(const TransferStats& stats) {

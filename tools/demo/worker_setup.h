@@ -28,11 +28,12 @@ struct WorkerSetup {
   int64_t corrupt_one_in = 0;
   uint64_t seed = 0;
   std::string host;  ///< where prefill listens
+  bool keeps_trace = false;
   bool verbose = false;
 };
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(WorkerSetup, role, model, token, best_path, num_blocks,
                                    scratch_blocks, pool_chunks, chunk_bytes, corrupt_one_in, seed,
-                                   host, verbose)
+                                   host, keeps_trace, verbose)
 
 /// A prompt, as the supervisor names it: the trace's request, cut.
 struct PromptCommand {
@@ -71,6 +72,9 @@ class WorkerBase {
   PromptCache cache_;
   std::shared_ptr<Logger> logger_;
 };
+
+/// The stages of the last transfers, as chrome_trace_events(): {"events": text}.
+nlohmann::json trace_json(const TransferEngine& engine, const std::string& role);
 
 /// Counters of a transfer engine and of the process, for the report.
 nlohmann::json stats_json(const TransferStats& stats);

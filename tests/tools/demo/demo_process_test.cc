@@ -5,10 +5,13 @@
 
 #include <algorithm>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <regex>
+#include <set>
 #include <string>
 #include <thread>
+#include <tuple>
 
 #include "tests/support/subprocess.h"
 
@@ -122,6 +125,137 @@ TEST(DemoProcess, FindsEveryChunkThatItCorruptedAndFetchesItAgain) {
   EXPECT_EQ(count(report, "chunks_refetched"), count(report, "chunks_corrupted"));
 }
 
+/// When one stage of one transfer ran on one side, in microseconds; -1: not in the trace.
+struct Span {
+  double begin = -1;
+  double end = -1;
+};
+/// By transfer, side, stage and fragment (-1: the chunk).
+using Spans = std::map<std::tuple<std::string, std::string, std::string, int>, Span>;
+
+Spans spans_of(const nlohmann::json& trace) {
+  Spans spans;
+  std::map<std::string, Span*> open;  // begun and not ended, by name, category, id and process
+  for (const nlohmann::json& event : trace.at("traceEvents")) {
+    const std::string phase = event.at("ph").get<std::string>();
+    if (phase == "M") continue;
+    const double at = event.at("ts").get<double>();
+    std::string key;
+    if (phase != "X")
+      key = event.at("name").dump() + event.at("cat").dump() + event.at("id").dump();
+    if (phase == "e") {
+      Span* const begun = std::exchange(open[key], nullptr);
+      if (begun == nullptr) {
+        ADD_FAILURE() << "ended and not begun: " << event;
+      } else {
+        begun->end = at;
+      }
+      continue;
+    }
+    const nlohmann::json& args = event.at("args");
+    Span& span = spans[{args.at("transfer").get<std::string>(), args.at("side").get<std::string>(),
+                        event.at("name").get<std::string>(), args.value("fragment", -1)}];
+    EXPECT_EQ(span.begin, -1) << "twice: " << event;
+    span.begin = at;
+    if (phase == "X") {
+      span.end = at + event.at("dur").get<double>();
+    } else {
+      EXPECT_EQ(open[key], nullptr) << "begun twice: " << event;
+      open[key] = &span;
+    }
+  }
+  return spans;
+}
+
+// Times are rounded to nanoseconds on their way through JSON.
+constexpr double kRounding = 0.01;
+
+class StagesOfOneTransfer {
+ public:
+  StagesOfOneTransfer(const Spans& spans, std::string transfer)
+      : spans_(spans), transfer_(std::move(transfer)) {}
+
+  Span at(const std::string& side, const std::string& stage, int fragment = -1) const {
+    const auto found = spans_.find({transfer_, side, stage, fragment});
+    EXPECT_NE(found, spans_.end())
+        << side << " " << stage << " " << fragment << " of " << transfer_;
+    return found == spans_.end() ? Span{} : found->second;
+  }
+  int num_fragments() const {
+    int count = 0;
+    while (spans_.contains({transfer_, "source", "gather", count})) ++count;
+    return count;
+  }
+  static void expect_in_order(const Span& first, const Span& second, const char* what) {
+    EXPECT_LE(first.begin, first.end + kRounding) << what;
+    EXPECT_LE(first.end, second.begin + kRounding) << what;
+  }
+  void expect_whole() const {
+    const Span offer = at("source", "offer");
+    const Span acknowledged = at("source", "acknowledge");
+    expect_in_order(at("source", "lookup"), at("source", "plan"), "lookup, plan");
+    expect_in_order(at("source", "plan"), offer, "plan, offer");
+    const Span grant = at("destination", "grant");
+    EXPECT_LE(offer.begin, grant.begin + kRounding);
+    EXPECT_LE(grant.end, offer.end + kRounding) << "the grant travels back";
+    expect_in_order(grant, at("destination", "plan"), "grant, plan");
+    ASSERT_GT(num_fragments(), 0);
+    for (int i = 0; i < num_fragments(); ++i) {
+      const Span gather = at("source", "gather", i);
+      const Span wire = at("destination", "wire", i);
+      const Span verify = at("destination", "verify", i);
+      expect_in_order(offer, gather, "offer, gather");
+      expect_in_order(gather, wire, "gather, wire");
+      expect_in_order(gather, at("source", "send", i), "gather, send");
+      expect_in_order(wire, at("destination", "scatter", i), "wire, scatter");
+      expect_in_order(at("destination", "scatter", i), verify, "scatter, verify");
+      EXPECT_LE(verify.end, acknowledged.end + kRounding) << "verified before it is acknowledged";
+    }
+    EXPECT_LE(at("destination", "acknowledge").begin, acknowledged.end + kRounding);
+  }
+
+ private:
+  const Spans& spans_;
+  const std::string transfer_;
+};
+
+/// A thread does one thing at a time.
+void expect_no_overlap_on_threads(const nlohmann::json& trace) {
+  std::map<std::pair<int, int>, std::vector<Span>> by_thread;
+  for (const nlohmann::json& event : trace.at("traceEvents")) {
+    if (event.at("ph") != "X") continue;
+    const double begin = event.at("ts").get<double>();
+    by_thread[{event.at("pid").get<int>(), event.at("tid").get<int>()}].push_back(
+        {begin, begin + event.at("dur").get<double>()});
+  }
+  EXPECT_EQ(by_thread.size(), 4U) << "control and data thread of two processes";
+  for (auto& [thread, spans] : by_thread) {
+    std::ranges::sort(spans, {}, &Span::begin);
+    for (size_t i = 1; i < spans.size(); ++i) {
+      EXPECT_LE(spans[i - 1].end, spans[i].begin + kRounding);
+    }
+  }
+}
+
+TEST(DemoProcess, ItsTraceHasEveryStageOfEveryTransferInOrder) {
+  const std::string path = json_path("trace");
+  const std::string report_path = json_path("traced");
+  Subprocess run(
+      demo({"--requests", "12", "--trace-out", path, "--json", report_path, "--memory", "520MiB"}));
+  ASSERT_EQ(run.wait(kRunLimit), 0) << run.err();
+  const nlohmann::json trace = read_json(path);
+  ASSERT_FALSE(trace.is_discarded());
+  const Spans spans = spans_of(trace);
+  std::set<std::string> transfers;
+  for (const auto& [key, span] : spans) transfers.insert(std::get<0>(key));
+  EXPECT_EQ(static_cast<int64_t>(transfers.size()), count(read_json(report_path), "chunks_moved"));
+  for (const std::string& transfer : transfers) {
+    StagesOfOneTransfer(spans, transfer).expect_whole();
+    if (::testing::Test::HasFailure()) break;  // one is enough to read
+  }
+  expect_no_overlap_on_threads(trace);
+}
+
 TEST(DemoProcess, CutsWhatCannotFitAndCountsIt) {
   const std::string path = json_path("cut");
   Subprocess run(demo({"--requests", "6", "--max-tokens", "300", "--json", path}));
@@ -150,6 +284,7 @@ TEST(DemoProcess, BadInputIsOneLineAndExitCode2) {
       {{"--requests", ""}, "--requests"},
       {{"--seed", "-1"}, "--seed"},
       {{"--json", ""}, "--json"},
+      {{"--trace-out", "/no/such/folder/t.json"}, "--trace-out: cannot write"},
       {{"--json", "/no/such/folder/a.json"}, "--json: cannot write /no/such/folder/a.json: No"},
   };
   for (const Case& each : cases) {
