@@ -173,8 +173,9 @@ class KVFERRY_EXPORT TransferEngine {
 
   /// Connects and shakes hands; blocks up to the handshake timeout. Returns the peer's name.
   /// Errors: kUnavailable, kPermissionDenied (token), kDeadlineExceeded, kAlreadyExists (the peer
-  ///   has one of our name, or we one of its), kInvalidArgument (host), kFailedPrecondition
-  ///   (version, transport, or no path that both sides can use).
+  ///   has one of our name, or we one of its; it may be the peer itself, that connects to us at the
+  ///   same moment: see peers()), kInvalidArgument (host), kFailedPrecondition (version, transport,
+  ///   or no path that both sides can use).
   Result<std::string> connect(const std::string& host, uint16_t port);
 
   /// Serves chunks to whoever fetches; `provider` is borrowed until the engine ends.

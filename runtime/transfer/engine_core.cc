@@ -95,13 +95,21 @@ void EngineCore::pump() {
   landing_shares_->hand_out(receivers);
 }
 
-Status EngineCore::admit(const std::string& peer) const {
-  const bool known = std::any_of(sessions_.begin(), sessions_.end(), [&](const auto& session) {
-    return session->peer_name() == peer && !session->is_over();
-  });
-  if (!known) return {};
-  return Status(StatusCode::kAlreadyExists,
-                "a peer named '" + peer + "' is connected already; names must be unique");
+Status EngineCore::admit(const PeerSession& session, const std::string& peer) {
+  const Status taken(StatusCode::kAlreadyExists,
+                     "a peer named '" + peer + "' is connected already; names must be unique");
+  for (const auto& other : std::vector(sessions_)) {
+    if (other.get() == &session || other->peer_name() != peer || other->is_over()) continue;
+    // Two that connect to one another at the same moment must not turn one another away: both keep
+    // the connection that the one with the smaller name has made. Who listens decides; who has
+    // connected finds the decision in being answered.
+    const bool is_ours = session.role() == ControlRole::kConnector;
+    const bool is_first = is_ours == (options().name < peer);
+    const bool crosses = other->role() != session.role() && (is_ours || other->is_shaking_hands());
+    if (!crosses || !is_first) return taken;
+    other->turn_away(taken);
+  }
+  return {};
 }
 
 bool EngineCore::has_room_for_handshakes() const {
@@ -127,7 +135,10 @@ bool EngineCore::takes_strangers() const {
 void EngineCore::add_peer(std::unique_ptr<Channel> channel, ControlRole role,
                           std::function<void(const Result<std::string>&)> on_handshake) {
   if (role == ControlRole::kListener && !has_room_for_handshakes()) {
-    if (PeerSession* const oldest = oldest_stranger()) oldest->turn_away();
+    if (PeerSession* const oldest = oldest_stranger()) {
+      oldest->turn_away(
+          {StatusCode::kUnavailable, "too many who connect have not said who they are; try again"});
+    }
   }
   // Not make_shared: its timers hold it weakly, and would keep the memory of every stranger that
   // came and went until the handshake timeout.
@@ -135,7 +146,7 @@ void EngineCore::add_peer(std::unique_ptr<Channel> channel, ControlRole role,
   PeerSession* raw = session.get();
   sessions_.push_back(session);
   session->start({
-      .admit = [this](const std::string& peer) { return admit(peer); },
+      .admit = [this, raw](const std::string& peer) { return admit(*raw, peer); },
       .on_known = [this, raw] { raw->tell_quiet(quiet_with(raw->peer_name())); },
       .on_quiet_peer = [this, raw](const Nonce& ended) { reclaim(raw->peer_name(), ended); },
       .on_handshake =

@@ -74,7 +74,7 @@ class EngineCore {
  private:
   EngineCore() = default;
 
-  Status admit(const std::string& peer) const;
+  Status admit(const PeerSession& session, const std::string& peer);
   void pump();
   bool has_room_for_handshakes() const;
   PeerSession* oldest_stranger() const;

@@ -75,9 +75,7 @@ void PeerSession::end_fetch(FetchId id, const Status& status) {
   if (state_ == State::kReady) receiver_->end_fetch(id, status);
 }
 
-void PeerSession::turn_away() {
-  const Status status(StatusCode::kUnavailable,
-                      "too many who connect have not said who they are; try again");
+void PeerSession::turn_away(const Status& status) {
   send(RefusalMessage{status.code(), std::string(status.message())});
   end(status, false);
 }

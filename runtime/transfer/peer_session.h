@@ -55,8 +55,8 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
   ChunkSender& sender() { return *sender_; }
   ChunkReceiver& receiver() { return *receiver_; }
 
-  /// Makes room for others. Of a stranger.
-  void turn_away();
+  /// Ends the handshake, and tells the peer why.
+  void turn_away(const Status& status);
   /// Ends in order: transfers are cancelled, the link closed, the peer told goodbye.
   void close(const Status& status);
 
@@ -68,6 +68,7 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
   /// Equal on both sides; unlike that of any other session.
   const Nonce& id() const { return role_ == ControlRole::kConnector ? own_nonce_ : peer_nonce_; }
   const std::string& peer_name() const { return peer_name_; }
+  ControlRole role() const { return role_; }
   bool is_ready() const { return state_ == State::kReady; }
   bool is_shaking_hands() const { return state_ < State::kReady; }
   /// Has connected to us, and not proven who it is yet.

@@ -60,8 +60,8 @@ class Simulation {
   }
   void draw_faults();
   void start(Place& place);
-  void keep_connected(Place& decode, Place& prefill, int incarnation);
-  void connect(Place& decode, Place& prefill);
+  void keep_connected(Place& from, Place& to, int incarnation);
+  void connect(Place& from, Place& to);
   void plan_work();
   void plan_chaos();
   void strike();
@@ -89,6 +89,7 @@ class Simulation {
   std::vector<std::unique_ptr<Place>> places_;
   std::vector<std::unique_ptr<SimNode>> nodes_;  // the dead ones, too: their memory stays
   std::map<std::pair<std::string, std::string>, std::shared_ptr<SimWire>> wires_;
+  bool connects_both_ways_ = false;
   int work_left_ = 0;
   bool is_healed_ = false;
   bool is_ending_ = false;
@@ -117,6 +118,7 @@ void Simulation::draw_faults() {
   wire_faults_.duplicate = random().below(3) == 0 ? 60'000 : 0;
   wire_faults_.overtake = random().below(6) == 0 ? 10'000 : 0;
   setup_.can_pull = random().below(2) == 0;
+  connects_both_ways_ = random().below(4) == 0;
   setup_.pool_chunks = 1 + random().below(4);
   node_faults_.flip_staged = draw(10'000, 80'000);
   node_faults_.not_held = draw(20'000, 100'000);
@@ -134,31 +136,29 @@ void Simulation::start(Place& place) {
     Place& decode = place.is_decode ? place : *other;
     Place& prefill = place.is_decode ? *other : place;
     keep_connected(decode, prefill, decode.incarnation);
+    if (connects_both_ways_) keep_connected(prefill, decode, prefill.incarnation);
   }
 }
 
 // As an integrator does: whenever there is no connection, try again.
-void Simulation::keep_connected(Place& decode, Place& prefill, int incarnation) {
-  if (is_ending_ || decode.node == nullptr || decode.incarnation != incarnation) return;
-  decode.node->control().post([this, &decode, &prefill, incarnation] {
-    if (decode.node == nullptr || decode.incarnation != incarnation) return;
-    const auto peers = decode.node->core().peers();
-    const bool is_connected =
-        std::ranges::any_of(peers, [&](const PeerInfo& peer) { return peer.name == prefill.name; });
-    if (!is_connected && prefill.node != nullptr) connect(decode, prefill);
-    world_.after(
-        random().between(kReconnectEvery, 2 * kReconnectEvery),
-        [this, &decode, &prefill, incarnation] { keep_connected(decode, prefill, incarnation); });
+void Simulation::keep_connected(Place& from, Place& to, int incarnation) {
+  if (is_ending_ || from.node == nullptr || from.incarnation != incarnation) return;
+  from.node->control().post([this, &from, &to, incarnation] {
+    if (from.node == nullptr || from.incarnation != incarnation) return;
+    const auto peers = from.node->core().peers();
+    const bool is_connected = std::ranges::count(peers, to.name, &PeerInfo::name) > 0;
+    if (!is_connected && to.node != nullptr) connect(from, to);
+    world_.after(random().between(kReconnectEvery, 2 * kReconnectEvery),
+                 [this, &from, &to, incarnation] { keep_connected(from, to, incarnation); });
   });
 }
 
-void Simulation::connect(Place& decode, Place& prefill) {
-  auto& wire = wires_[{decode.name, prefill.name}];
+void Simulation::connect(Place& from, Place& to) {
+  auto& wire = wires_[{from.name, to.name}];
   if (wire && wire->is_open()) return;  // the handshake is under way
-  wire = SimWire::create(network_, wire_faults_, decode.node->control(), prefill.node->control());
-  decode.node->core().add_peer(wire->channel(SimWire::kConnector), ControlRole::kConnector,
-                               nullptr);
-  prefill.node->control().post([&node = *prefill.node, wire = wire] {
+  wire = SimWire::create(network_, wire_faults_, from.node->control(), to.node->control());
+  from.node->core().add_peer(wire->channel(SimWire::kConnector), ControlRole::kConnector, nullptr);
+  to.node->control().post([&node = *to.node, wire = wire] {
     if (!node.core().takes_strangers()) return;
     node.core().add_peer(wire->channel(SimWire::kListener), ControlRole::kListener, nullptr);
   });

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <future>
 
 #include "tests/support/engine_pair.h"
 #include "tests/support/eventually.h"
@@ -43,6 +44,22 @@ class HandshakeTest : public ::testing::Test {
   EnginePair pair{{}};
   int num_peers = 0;
 };
+
+TEST(CrossingConnects, TwoThatConnectToOneAnotherAtTheSameMomentAreConnectedOnce) {
+  for (int round = 0; round < 30; ++round) {
+    EnginePair pair({});
+    const uint16_t decode_port = pair.decode->listen("127.0.0.1", 0).value();
+    auto back = std::async(std::launch::async,
+                           [&] { return pair.prefill->connect("127.0.0.1", decode_port); });
+    const auto there = pair.connect();
+    EXPECT_TRUE(there.has_value() || back.get().has_value()) << there.error().to_string();
+    for (TransferEngine* engine : {pair.prefill.get(), pair.decode.get()}) {
+      EXPECT_TRUE(eventually([&] { return engine->peers().size() == 1; }));
+    }
+    auto opened = pair.decode_cache->open_prompt(pair.prefill_prompt(1, 256)).value();
+    EXPECT_THAT(pair.fetch(opened), ::testing::Each(IsOk()));
+  }
+}
 
 TEST_F(HandshakeTest, GarbageEndsItsOwnConnection) {
   SeededRng rng;
