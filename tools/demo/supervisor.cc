@@ -256,6 +256,7 @@ Status Supervisor::look_at(const WorkerProcess& worker, TimePoint now, SilenceWa
   for (const WorkerProcess* suspect : {&std::as_const(other_than(worker)), &worker}) {
     if (suspect->is_stopped()) stopped = suspect;
   }
+  const WorkerProcess& culprit = stopped != nullptr ? *stopped : worker;
   const SilenceWatch::Verdict verdict = watch.look(now, stopped != nullptr ? stopped->pid() : 0);
   const std::string silence = "no answer from " + who(worker) + " for " +
                               std::to_string(whole_seconds(watch.silent_for())) + " s; ";
@@ -264,8 +265,8 @@ Status Supervisor::look_at(const WorkerProcess& worker, TimePoint now, SilenceWa
       break;
     case SilenceWatch::Verdict::kSayStopped:
       has_explained_ = true;
-      progress_.say(silence + (stopped == &worker ? "it" : who(*stopped)) +
-                    " is stopped: kill -CONT " + std::to_string(stopped->pid()));
+      progress_.say(silence + (&culprit == &worker ? "it" : who(culprit)) +
+                    " is stopped: kill -CONT " + std::to_string(culprit.pid()));
       break;
     case SilenceWatch::Verdict::kSaySlow:
       if (std::exchange(said_slow_, true)) break;
@@ -275,7 +276,7 @@ Status Supervisor::look_at(const WorkerProcess& worker, TimePoint now, SilenceWa
     case SilenceWatch::Verdict::kEndStopped:
       kill_workers();
       return Status(StatusCode::kUnavailable,
-                    "the " + stopped->role() + " worker (pid " + std::to_string(stopped->pid()) +
+                    "the " + culprit.role() + " worker (pid " + std::to_string(culprit.pid()) +
                         ") was stopped for " + std::to_string(whole_seconds(watch.stopped_for())) +
                         " s; both workers were killed");
     case SilenceWatch::Verdict::kEndHanging:

@@ -61,9 +61,11 @@ class DemoOverBadLink : public ::testing::Test {
     return report;
   }
 
-  std::vector<std::string> ends_;  // the flags that put the workers at the ends of the link
+  /// The flags that put the workers at the ends of the link.
+  std::vector<std::string>& ends() { return ends_; }
 
  private:
+  std::vector<std::string> ends_;
   std::optional<Subprocess> link_;
 };
 
@@ -86,7 +88,6 @@ TEST_F(DemoOverBadLink, ConnectsAgainAndVerifiesAfterACut) {
 TEST_F(DemoOverBadLink, FlagsThatContradictTheNamespacesAreOneLineAndExitCode2) {
   link({});
   if (IsSkipped()) return;
-  const std::vector<std::string> ends = ends_;
   const auto expect_refused = [&](const std::vector<std::string>& flags, const char* expected) {
     Subprocess run(demo(flags));
     EXPECT_EQ(run.wait(kRunLimit), 2);
@@ -95,15 +96,15 @@ TEST_F(DemoOverBadLink, FlagsThatContradictTheNamespacesAreOneLineAndExitCode2) 
     EXPECT_THAT(run.err(), HasSubstr(expected));
   };
   expect_refused({"--path", "shm"}, "--path: 'shm' goes round the network");
-  const auto host = std::ranges::find(ends_, "--host");
-  ends_.erase(host, host + 2);
+  const auto host = std::ranges::find(ends(), "--host");
+  ends().erase(host, host + 2);
   expect_refused({}, "--host: give prefill's address");
 }
 
 TEST_F(DemoOverBadLink, AnAddressThatPrefillDoesNotHaveIsOneClearLine) {
   link({});
   if (IsSkipped()) return;
-  *(std::ranges::find(ends_, "--host") + 1) = "192.0.2.9";
+  *(std::ranges::find(ends(), "--host") + 1) = "192.0.2.9";
   Subprocess run(demo({"--requests", "1"}));
   EXPECT_EQ(run.wait(kRunLimit), 1);
   EXPECT_THAT(run.err(), HasSubstr("cannot listen on 192.0.2.9:0"));

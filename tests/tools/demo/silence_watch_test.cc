@@ -26,6 +26,10 @@ class SilenceWatchTest : public ::testing::Test {
     return now_ - start;
   }
 
+  void pass(Duration time) { now_ += time; }
+  const SilenceWatch& watch() const { return watch_; }
+
+ private:
   TimePoint now_{};
   SilenceWatch watch_{now_};
 };
@@ -36,7 +40,7 @@ TEST_F(SilenceWatchTest, AStoppedWorkerIsSpokenOfAndEndedLater) {
   EXPECT_EQ(verdict, Verdict::kSayStopped);
   EXPECT_EQ(until_verdict(kWorker, verdict), SilenceWatch::kStoppedPatience);
   EXPECT_EQ(verdict, Verdict::kEndStopped);
-  EXPECT_GE(watch_.stopped_for(), SilenceWatch::kStoppedPatience);
+  EXPECT_GE(watch().stopped_for(), SilenceWatch::kStoppedPatience);
 }
 
 TEST_F(SilenceWatchTest, OneThatGoesOnStartsAnew) {
@@ -60,9 +64,9 @@ TEST_F(SilenceWatchTest, OneThatRunsMayBeSlowForMinutesAndNotForEver) {
 TEST_F(SilenceWatchTest, TimeInWhichNobodyLookedIsHeldAgainstNobody) {
   Verdict verdict{};
   until_verdict(kWorker, verdict);
-  now_ += std::chrono::hours(1);  // the whole job was stopped
+  pass(std::chrono::hours(1));  // the whole job was stopped
   EXPECT_EQ(look(kWorker), Verdict::kWait);
-  EXPECT_LT(watch_.silent_for(), 2 * SilenceWatch::kStoppedSilence);
+  EXPECT_LT(watch().silent_for(), 2 * SilenceWatch::kStoppedSilence);
 }
 
 }  // namespace
