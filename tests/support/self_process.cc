@@ -47,6 +47,7 @@ SelfProcess::SelfProcess(const std::string& role, const std::vector<std::string>
   std::vector<std::string> all = {role, "--role=" + role};
   all.insert(all.end(), words.begin(), words.end());
   std::vector<char*> arguments;
+  arguments.reserve(all.size() + 1);
   for (std::string& word : all) arguments.push_back(word.data());
   arguments.push_back(nullptr);
   if (::posix_spawn(&pid_, "/proc/self/exe", &actions, nullptr, arguments.data(), environ) != 0) {

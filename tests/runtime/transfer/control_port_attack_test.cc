@@ -20,7 +20,7 @@ namespace {
 using std::chrono::seconds;
 
 constexpr int kMaxHandshakes = 64;  // as in engine_core.cc
-constexpr uint64_t kMayGrowBytes = 8U << 20;
+constexpr uint64_t kMayGrowBytes = 16U << 20;
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
 constexpr bool kMemoryIsCounted = false;  // freed memory is kept to find later uses
 #else

@@ -204,7 +204,7 @@ TEST_P(LostSenderTest, ItsPeerEndsEveryTransferAndFetchesOn) {
 }
 
 std::string name_of(const testing::TestParamInfo<std::tuple<PeerClass, Fate>>& param) {
-  const std::array kFates = {"killed", "stopped_and_continued", "stopped_and_killed"};
+  constexpr std::array kFates = {"killed", "stopped_and_continued", "stopped_and_killed"};
   return std::string(peer_class_name(std::get<PeerClass>(param.param))) + "_" +
          kFates.at(static_cast<size_t>(std::get<Fate>(param.param)));
 }

@@ -236,8 +236,8 @@ bool FetchingWorker::fetch_prompt(Lane& lane, int prompt) {
 }
 
 bool FetchingWorker::verify(const Lane& lane, size_t chunk, const Status& end) {
-  const std::array kExpected = {StatusCode::kUnavailable, StatusCode::kDeadlineExceeded,
-                                StatusCode::kResourceExhausted};
+  constexpr std::array kExpected = {StatusCode::kUnavailable, StatusCode::kDeadlineExceeded,
+                                    StatusCode::kResourceExhausted};
   if (!end.is_ok()) {
     const bool is_expected = std::ranges::find(kExpected, end.code()) != kExpected.end();
     if (!is_expected) on_fault_("an item ended with " + end.to_string());

@@ -30,7 +30,7 @@ struct WorkerOptions {
 
   // Within one process only; not in words.
   Duration handshake_timeout = std::chrono::seconds(1);  ///< who is stopped answers none
-  std::shared_ptr<Transport> transport = nullptr;  ///< null: UCX
+  std::shared_ptr<Transport> transport = nullptr;        ///< null: UCX
   Logger* logger = nullptr;
 
   std::vector<std::string> to_words() const;
