@@ -81,9 +81,9 @@ struct TransferEngineOptions {
   /// A connected peer that says nothing for so long is lost, although its process may live. Above
   /// 0, 24 hours at most.
   Duration silence_limit = std::chrono::seconds(5);
-  /// A granted chunk that has not ended by then, or work without any progress for so long, ends the
-  /// connection to its peer: the link is closed, which makes its memory quiet. Above 0,
-  /// 24 hours at most.
+  /// A granted chunk of which no fragment has moved for so long, or work without any progress, ends
+  /// the connection to its peer: the link is closed, which makes its memory quiet. Above 0, 24
+  /// hours at most.
   Duration transfer_timeout = std::chrono::seconds(30);
   /// While so many source chunks are kept because a lost peer could still read them, nothing new is
   /// offered (what was under way when it was lost may pass the number). 0: half of staging_chunks.

@@ -319,12 +319,13 @@ bool ChunkReceiver::grant(const WaitingOffer& waiting) {
                   plan->ref.key.to_string());
   wanted.item().transfer_id = offer.transfer_id;
   advance(wanted, DestinationEvent::kGranted, {});
-  granted_.emplace(offer.transfer_id, Granted{wanted, lease, offer, last_progress_});
   auto chunk =
       std::make_shared<IncomingChunk>(IncomingChunk{.transfer_id = offer.transfer_id,
                                                     .plan = std::move(plan).value(),
                                                     .landing_memory = std::move(landing).value(),
                                                     .landing = lease});
+  granted_.emplace(offer.transfer_id,
+                   Granted{wanted, lease, offer, last_progress_, chunk->progress});
   outputs_.expect_chunk(std::move(chunk));  // before the peer hears of the grant
   outputs_.send_message(GrantMessage{offer.transfer_id, offer.source, lease});
   return true;
@@ -352,8 +353,10 @@ bool ChunkReceiver::is_stuck(TimePoint now) const {
       std::ranges::any_of(waiting_offers_, [](const auto& waiting) { return !waiting.empty(); });
   const bool waits_for_peer = !requested_.empty() && !waits_for_us;
   return (waits_for_peer && now - last_progress_ > limit) ||
-         std::ranges::any_of(
-             granted_, [&](const auto& each) { return now - each.second.granted_at > limit; });
+         std::ranges::any_of(granted_, [&](const auto& each) {
+           const Granted& granted = each.second;
+           return now - std::max(granted.granted_at, granted.progress->last()) > limit;
+         });
 }
 
 void ChunkReceiver::on_received(uint64_t transfer_id, const Status& status) {

@@ -53,8 +53,8 @@ class ChunkReceiver final : public SlotUser {
   bool use_slot(FetchPriority priority) override;
   size_t slots_held() const override { return granted_.size(); }
 
-  /// Something was granted longer ago than transfer_timeout, or the peer has answered nothing for
-  /// as long.
+  /// Something was granted, and has not moved for transfer_timeout, or the peer has answered
+  /// nothing for as long.
   bool is_stuck(TimePoint now) const;
 
   /// Ends everything with `status`, after the data path is quiet.
@@ -105,6 +105,7 @@ class ChunkReceiver final : public SlotUser {
     LeaseId landing;
     OfferMessage offer;
     TimePoint granted_at{};
+    std::shared_ptr<const ChunkProgress> progress;
   };
 
   /// Asks for what is planned, as far as the peer is to know of it at a time.

@@ -8,6 +8,8 @@ namespace {
 
 // An offer may wait for the peer's memory, which others use: so much longer than a granted chunk.
 constexpr int kOfferPatience = 4;
+// One chunk may fail; when so many do, one after the other, a new link is worth more than a retry.
+constexpr int kMaxFailedInARow = 8;
 // Of what a lost peer leaves behind, so many are shown in the log.
 constexpr int kMaxTimelines = 4;
 
@@ -149,8 +151,9 @@ void ChunkSender::on_grant(const GrantMessage& grant) {
 bool ChunkSender::is_stuck(TimePoint now) const {
   const Duration limit = context_.options.transfer_timeout;
   return std::ranges::any_of(posted_, [&](const auto& each) {
-    const bool is_granted = each.second.state != SourceState::kPosted;
-    return now - each.second.since > (is_granted ? limit : kOfferPatience * limit);
+    const Posted& posted = each.second;
+    if (posted.state == SourceState::kPosted) return now - posted.since > kOfferPatience * limit;
+    return now - std::max(posted.since, posted.chunk->progress->last()) > limit;
   });
 }
 
@@ -159,12 +162,16 @@ void ChunkSender::on_sent(uint64_t transfer_id, const Status& status) {
   if (found == posted_.end() || !step(found->second.state, SourceEvent::kSent)) return;
   Posted& posted = found->second;
   posted.sent_at = now();
+  failed_in_a_row_ = status.is_ok() ? 0 : failed_in_a_row_ + 1;
   if (!status.is_ok()) {
     // The peer waits for fragments that will not come; it answers with its acknowledgement.
     outputs_.send_message(AbandonMessage{transfer_id, posted.chunk->landing, status.code(),
                                          std::string(status.message())});
   }
   finish_if_ended(transfer_id, posted);
+  if (failed_in_a_row_ >= kMaxFailedInARow) {
+    outputs_.give_up_link(status.with_context("the link takes nothing any more"));
+  }
 }
 
 void ChunkSender::on_ack(const AckMessage& ack) {

@@ -28,7 +28,9 @@ class ChunkSender final : public SlotUser {
   struct Outputs {
     std::function<void(const ControlMessage&)> send_message;
     std::function<void(std::shared_ptr<OutgoingChunk>)> send_chunk;  ///< to the data path
-    size_t max_header_bytes = 0;                                     ///< of the data path
+    /// Nothing gets through any more.
+    std::function<void(const Status&)> give_up_link;
+    size_t max_header_bytes = 0;  ///< of the data path
     TransferRecorder record = {};
   };
 
@@ -46,7 +48,8 @@ class ChunkSender final : public SlotUser {
   bool use_slot(FetchPriority priority) override;
   size_t slots_held() const override { return posted_.size(); }
 
-  /// Something was granted longer ago than transfer_timeout, or offered four times as long ago.
+  /// Something was granted, and has not moved for transfer_timeout, or offered four times as long
+  /// ago.
   bool is_stuck(TimePoint now) const;
 
   /// Ends everything after the data path is quiet. Sources that the peer was granted are fenced if
@@ -86,6 +89,7 @@ class ChunkSender final : public SlotUser {
   Outputs outputs_;
   std::array<std::deque<Planned>, kNumPriorities> planned_;
   std::unordered_map<uint64_t, Posted> posted_;
+  int failed_in_a_row_ = 0;  // chunks that the link did not take
   bool ended_ = false;
 };
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -41,11 +42,24 @@ Result<ChunkPlan> plan_chunk(const ChunkRef& ref, const PagedChunk& pages, int64
 int64_t fit_fragment_bytes(const KVLayout& pages, int64_t target_bytes, size_t max_header_bytes,
                            int64_t num_tokens = kDefaultChunkTokens);
 
+/// When the last fragment of a chunk moved, for the control side, which hears of no fragment.
+///
+/// Threads: any.
+class ChunkProgress {
+ public:
+  void note(TimePoint now) { at_ = now.time_since_epoch().count(); }
+  TimePoint last() const { return TimePoint(Duration(at_)); }
+
+ private:
+  std::atomic<Duration::rep> at_{0};
+};
+
 /// Bytes of a granted chunk on their way out. Belongs to the data executor from send() on.
 struct OutgoingChunk {
   uint64_t transfer_id = 0;
   ChunkPlan plan;
   MemoryObjPtr staging;
+  std::shared_ptr<ChunkProgress> progress = std::make_shared<ChunkProgress>();
   LeaseId landing = {};
 
   // Data executor only.
@@ -61,6 +75,7 @@ struct IncomingChunk {
   ChunkPlan plan;
   MemoryObjPtr landing_memory;
   LeaseId landing;
+  std::shared_ptr<ChunkProgress> progress = std::make_shared<ChunkProgress>();
 
   // Data executor only.
   std::vector<bool> accepted = {};

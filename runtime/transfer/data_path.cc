@@ -96,6 +96,7 @@ void DataPath::send_next(const std::shared_ptr<OutgoingChunk>& chunk) {
   const auto number = static_cast<int32_t>(index);
   recorders_.out(TransferStage::kGather, chunk->transfer_id, begin, gathered_at, number);
   link_->offer(encode(header), bytes, [this, chunk, number, gathered_at](const Status& status) {
+    chunk->progress->note(now());
     recorders_.out(TransferStage::kSend, chunk->transfer_id, gathered_at, now(), number);
     --chunk->open_offers;
     if (chunk->status.is_ok()) chunk->status = status;
@@ -204,6 +205,7 @@ OfferReply DataPath::on_offer(std::span<const std::byte> header_bytes, size_t pa
 void DataPath::on_fragment(const std::shared_ptr<IncomingChunk>& chunk,
                            const FragmentHeader& header, const Status& received,
                            TimePoint let_in_at) {
+  chunk->progress->note(now());
   recorders_.in(TransferStage::kWire, chunk->transfer_id, let_in_at, now(),
                 static_cast<int32_t>(header.fragment));
   --chunk->open_receives;

@@ -163,6 +163,11 @@ void EngineCore::add_peer(std::unique_ptr<Channel> channel, ControlRole role,
       .on_ended =
           [this, raw](const Status& status) {
             remember_quiet(*raw);
+            if (raw->was_ready()) {
+              context_->log(
+                  ending_ ? LogLevel::kInfo : LogLevel::kWarn,
+                  "peer_lost peer=" + raw->peer_name() + " cause=\"" + status.to_string() + "\"");
+            }
             const auto on_peer_lost = on_peer_lost_;  // which may replace itself
             if (on_peer_lost && !ending_ && raw->was_ready()) {
               on_peer_lost(raw->peer_name(), status);

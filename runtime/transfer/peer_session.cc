@@ -383,6 +383,7 @@ void PeerSession::make_directions() {
                           [this](const std::shared_ptr<OutgoingChunk>& chunk) {
                             context_.data.post([path = path_, chunk] { path->send(chunk); });
                           },
+                      .give_up_link = [this](const Status& status) { end(status, false); },
                       .max_header_bytes = path_->capabilities().max_header_bytes,
                       .record = recorder_of(TransferSide::kSource),
                   });

@@ -53,7 +53,6 @@ Result<std::unique_ptr<DecodeWorker>> DecodeWorker::create(const WorkerSetup& se
   KVFERRY_ASSIGN_OR_RETURN(TransferEngineOptions options,
                            worker->base_.engine_options(1, static_cast<size_t>(setup.pool_chunks)));
   KVFERRY_ASSIGN_OR_RETURN(worker->engine_, TransferEngine::create(std::move(options)));
-  worker->base_.log_lost_peers(*worker->engine_);
   return worker;
 }
 

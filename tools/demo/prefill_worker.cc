@@ -22,7 +22,6 @@ Result<std::unique_ptr<PrefillWorker>> PrefillWorker::create(const WorkerSetup& 
     };
   }
   KVFERRY_ASSIGN_OR_RETURN(worker->engine_, TransferEngine::create(std::move(options)));
-  worker->base_.log_lost_peers(*worker->engine_);
   worker->engine_->serve(&worker->provider_);
   return worker;
 }

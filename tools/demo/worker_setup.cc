@@ -50,15 +50,6 @@ Result<TransferEngineOptions> WorkerBase::engine_options(size_t staging_chunks,
   return options;
 }
 
-void WorkerBase::log_lost_peers(TransferEngine& engine) const {
-  engine.set_peer_lost_handler(
-      [logger = logger_.get()](const std::string& peer, const Status& status) {
-        if (!logger->enabled(LogLevel::kWarn)) return;
-        logger->log(LogLevel::kWarn,
-                    "peer_lost peer=" + peer + " cause=\"" + status.to_string() + "\"");
-      });
-}
-
 std::vector<ChunkRef> WorkerBase::chunks_of(const PromptCommand& prompt) const {
   TraceRequest request;
   request.input_length = prompt.input_length;

@@ -52,9 +52,6 @@ class WorkerBase {
   /// Makes the engine's options for this role.
   Result<TransferEngineOptions> engine_options(size_t staging_chunks, size_t landing_chunks) const;
 
-  /// Borrows the logger for as long as the engine lives.
-  void log_lost_peers(TransferEngine& engine) const;
-
   std::vector<ChunkRef> chunks_of(const PromptCommand& prompt) const;
 
   /// The cache, once: it moves to whoever uses it.

@@ -2,7 +2,7 @@
 #include "tests/support/engine_pair.h"
 #include "tests/support/eventually.h"
 #include "tests/support/scripted_peer.h"
-#include "tests/support/unfenced_transport.h"
+#include "tests/support/wrapped_transport.h"
 
 namespace kvferry {
 namespace {
