@@ -4,43 +4,19 @@
 #include <cstring>
 #include <utility>
 
-#include "core/wire.h"
-
 namespace kvferry {
 namespace {
 
 // So many pings are missed before a peer counts as silent.
 constexpr int kTicksOfSilence = 4;
 
-Nonce fresh_nonce(ProcessView& processes) {
-  WireWriter words;
-  words.u64(processes.random_word());
-  words.u64(processes.random_word());
-  Nonce nonce{};
-  std::ranges::copy(words.view(), nonce.begin());
-  return nonce;
-}
-
-Status another_token() {
-  return {StatusCode::kPermissionDenied, "the peer's token is not ours; give both sides the same"};
-}
-
 }  // namespace
 
 PeerSession::PeerSession(EngineContext& context, std::unique_ptr<Channel> channel, ControlRole role)
     : context_(context),
       channel_(std::move(channel)),
-      role_(role),
       since_(context.control.clock().now()),
-      own_nonce_(fresh_nonce(context.processes)),
-      probe_word_(context.processes.random_word()) {
-  own_hello_.name = context.options.name;
-  own_hello_.transport = std::string(context.options.transport->name());
-  own_hello_.host_id = context.processes.host_id();
-  own_hello_.pid = context.processes.pid();
-  own_hello_.probe_address = reinterpret_cast<uint64_t>(&probe_word_);
-  own_hello_.probe_value = probe_word_;
-}
+      introduction_(context, role) {}
 
 void PeerSession::start(Events events) {
   events_ = std::move(events);
@@ -64,7 +40,7 @@ void PeerSession::start(Events events) {
     self->end(Status(StatusCode::kDeadlineExceeded, "the peer did not finish its handshake"),
               false);
   });
-  send(GreetingMessage{.nonce = own_nonce_});
+  send(introduction_.greeting());
 }
 
 void PeerSession::fetch(FetchId id, std::vector<FetchItem> items, FetchOptions options) {
@@ -117,29 +93,21 @@ Status PeerSession::in_order(bool is_in_order) const {
 
 Status PeerSession::on(GreetingMessage& greeting) {
   KVFERRY_RETURN_IF_ERROR(in_order(state_ == State::kGreeting));
-  peer_nonce_ = greeting.nonce;
+  introduction_.hear(greeting);
   state_ = State::kHello;
-  return role_ == ControlRole::kConnector ? say_hello() : Status();
-}
-
-Result<Proof> PeerSession::proof_of(std::span<const std::byte> statement,
-                                    ControlRole speaker) const {
-  const bool connects = role_ == ControlRole::kConnector;
-  return prove(context_.options.token, speaker, connects ? own_nonce_ : peer_nonce_,
-               connects ? peer_nonce_ : own_nonce_, statement);
+  return role() == ControlRole::kConnector ? say_hello() : Status();
 }
 
 Status PeerSession::say_hello() {
-  KVFERRY_ASSIGN_OR_RETURN(own_hello_.proof, proof_of(hello_statement(own_hello_), role_));
-  send(own_hello_);
+  KVFERRY_ASSIGN_OR_RETURN(const HelloMessage hello, introduction_.hello());
+  send(hello);
   return {};
 }
 
 // Not a peer: it is told, and goes.
 Status PeerSession::on(InspectMessage& inspect) {
-  KVFERRY_RETURN_IF_ERROR(in_order(state_ == State::kHello && role_ == ControlRole::kListener));
-  KVFERRY_ASSIGN_OR_RETURN(const Proof expected, proof_of({}, ControlRole::kInspector));
-  if (!are_equal(inspect.proof, expected)) return another_token();
+  KVFERRY_RETURN_IF_ERROR(in_order(state_ == State::kHello && role() == ControlRole::kListener));
+  KVFERRY_RETURN_IF_ERROR(introduction_.check(inspect));
   send(ReportMessage{events_.report()});
   events_.on_handshake = nullptr;  // there is none
   return {};
@@ -147,68 +115,22 @@ Status PeerSession::on(InspectMessage& inspect) {
 
 Status PeerSession::on(ReportMessage&) { return in_order(false); }
 
-Status PeerSession::check_hello(const HelloMessage& hello) const {
-  const ControlRole peer_role =
-      role_ == ControlRole::kConnector ? ControlRole::kListener : ControlRole::kConnector;
-  KVFERRY_ASSIGN_OR_RETURN(const Proof expected, proof_of(hello_statement(hello), peer_role));
-  if (!are_equal(hello.proof, expected)) return another_token();
-  if (hello.name.empty()) return Status(StatusCode::kInvalidArgument, "the peer has no name");
-  if (!detail::is_printable(hello.name)) {  // it goes into logs and messages
-    return Status(StatusCode::kInvalidArgument, "the peer's name is not plain ASCII text");
-  }
-  if (hello.transport != own_hello_.transport) {
-    return Status(StatusCode::kFailedPrecondition,
-                  "the peer moves data by " + hello.transport + ", we by " + own_hello_.transport);
-  }
-  return events_.admit(hello.name);
-}
-
 Status PeerSession::on(HelloMessage& hello) {
   KVFERRY_RETURN_IF_ERROR(in_order(state_ == State::kHello));
-  KVFERRY_RETURN_IF_ERROR(check_hello(hello));
+  KVFERRY_RETURN_IF_ERROR(introduction_.check(hello));
+  KVFERRY_RETURN_IF_ERROR(events_.admit(hello.name));
   channel_->trust();
-  peer_hello_ = std::move(hello);
-  peer_name_ = peer_hello_.name;
-  if (role_ == ControlRole::kListener) KVFERRY_RETURN_IF_ERROR(say_hello());
+  if (role() == ControlRole::kListener) KVFERRY_RETURN_IF_ERROR(say_hello());
+  const PathMessage path = introduction_.hear(std::move(hello));
   events_.on_known();
-  find_paths();
   state_ = State::kPath;
-  send(own_path_);
+  send(path);
   return {};
-}
-
-void PeerSession::find_paths() {
-  if (own_hello_.host_id.empty() || own_hello_.host_id != peer_hello_.host_id) return;
-  const Transport& transport = *context_.options.transport;
-  const PeerClass best_path = context_.options.best_path;
-  own_path_.same_host = best_path <= PeerClass::kSameHostShm &&
-                        transport.is_available(PeerClass::kSameHostShm).is_ok();
-  // Containers may share a kernel and not its process ids: who has the probe word is the peer.
-  const bool is_that_process = context_.processes.can_read(
-      peer_hello_.pid, peer_hello_.probe_address, peer_hello_.probe_value);
-  own_path_.can_pull = is_that_process && best_path <= PeerClass::kSameHostPull &&
-                       transport.is_available(PeerClass::kSameHostPull).is_ok();
-  if (is_that_process) process_ = context_.processes.watch(peer_hello_.pid, context_.control);
-}
-
-Result<PeerClass> PeerSession::choose_class(const PathMessage& peer) const {
-  const Transport& transport = *context_.options.transport;
-  const bool same_process = context_.options.best_path == PeerClass::kSameProcess &&
-                            own_hello_.pid == peer_hello_.pid &&
-                            own_hello_.host_id == peer_hello_.host_id;
-  if (same_process && transport.is_available(PeerClass::kSameProcess).is_ok()) {
-    return PeerClass::kSameProcess;
-  }
-  if (own_path_.can_pull && peer.can_pull) return PeerClass::kSameHostPull;
-  if (own_path_.same_host && peer.same_host) return PeerClass::kSameHostShm;
-  const Status network = transport.is_available(PeerClass::kNetwork);
-  if (network.is_ok()) return PeerClass::kNetwork;
-  return tl::unexpected(network.with_context("no path to peer '" + peer_name_ + "'"));
 }
 
 Status PeerSession::on(PathMessage& path) {
   KVFERRY_RETURN_IF_ERROR(in_order(state_ == State::kPath));
-  KVFERRY_ASSIGN_OR_RETURN(peer_class_, choose_class(path));
+  KVFERRY_ASSIGN_OR_RETURN(peer_class_, introduction_.choose_class(path));
   state_ = State::kLink;
   open_link();
   return {};
@@ -321,7 +243,7 @@ void PeerSession::become_ready_if_both() {
   state_ = State::kReady;
   was_ready_ = true;
   context_.log(LogLevel::kInfo,
-               "peer_connected peer=" + peer_name_ + " path=\"" + path_name_ + "\"");
+               "peer_connected peer=" + peer_name() + " path=\"" + path_name_ + "\"");
   tick();
   if (events_.on_handshake) std::exchange(events_.on_handshake, nullptr)(Status());
 }
@@ -376,7 +298,7 @@ TransferRecorder PeerSession::recorder_of(TransferSide side) const {
 void PeerSession::make_directions() {
   const auto send_message = [this](const ControlMessage& message) { send(message); };
   // They find the path here and keep none, so that it can die where it lived.
-  sender_.emplace(context_, peer_name_,
+  sender_.emplace(context_, peer_name(),
                   ChunkSender::Outputs{
                       .send_message = send_message,
                       .send_chunk =
@@ -388,7 +310,7 @@ void PeerSession::make_directions() {
                       .record = recorder_of(TransferSide::kSource),
                   });
   receiver_.emplace(
-      context_, peer_name_,
+      context_, peer_name(),
       ChunkReceiver::Outputs{
           .send_message = send_message,
           .expect_chunk =
@@ -485,9 +407,10 @@ void PeerSession::on_quiet() {
   }
   // The path dies where it lived.
   if (path_) context_.data.post([path = std::exchange(path_, nullptr)] {});
+  const ProcessWatch* const process = introduction_.peer_process();
   const bool peer_cannot_read =
-      fences_sources_ || peer_said_goodbye_ || (process_ && process_->is_gone());
-  if (receiver_) receiver_->end(end_status_.with_context("peer '" + peer_name_ + "'"));
+      fences_sources_ || peer_said_goodbye_ || (process != nullptr && process->is_gone());
+  if (receiver_) receiver_->end(end_status_.with_context("peer '" + peer_name() + "'"));
   if (sender_) quarantined_ = sender_->end(peer_cannot_read);
   const std::shared_ptr<PeerSession> keep = shared_from_this();
   if (events_.on_ended) std::exchange(events_.on_ended, nullptr)(end_status_);
@@ -496,16 +419,17 @@ void PeerSession::on_quiet() {
 
 void PeerSession::reclaim_when_gone() {
   if (quarantined_.empty()) return reclaim();
-  context_.log(LogLevel::kWarn, "quarantined peer=" + peer_name_ +
+  context_.log(LogLevel::kWarn, "quarantined peer=" + peer_name() +
                                     " chunks=" + std::to_string(quarantined_.size()) +
                                     " until=\"it reconnects, or its process is gone\"");
-  if (!process_) return;
-  const Status watched = process_->when_gone([weak = weak_from_this()] {
+  ProcessWatch* const process = introduction_.peer_process();
+  if (process == nullptr) return;
+  const Status watched = process->when_gone([weak = weak_from_this()] {
     if (const std::shared_ptr<PeerSession> self = weak.lock()) self->reclaim();
   });
   if (!watched.is_ok()) {
-    context_.log(LogLevel::kWarn,
-                 "process_unwatched peer=" + peer_name_ + " cause=\"" + watched.to_string() + "\"");
+    context_.log(LogLevel::kWarn, "process_unwatched peer=" + peer_name() + " cause=\"" +
+                                      watched.to_string() + "\"");
   }
 }
 

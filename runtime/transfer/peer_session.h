@@ -12,6 +12,7 @@
 #include "runtime/transfer/chunk_sender.h"
 #include "runtime/transfer/data_path.h"
 #include "runtime/transfer/engine_context.h"
+#include "runtime/transfer/introduction.h"
 
 namespace kvferry {
 
@@ -66,18 +67,19 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
   void reclaim();
 
   /// Equal on both sides; unlike that of any other session.
-  const Nonce& id() const { return role_ == ControlRole::kConnector ? own_nonce_ : peer_nonce_; }
-  const std::string& peer_name() const { return peer_name_; }
-  ControlRole role() const { return role_; }
+  const Nonce& id() const { return introduction_.session_id(); }
+  /// Empty until it has proven itself.
+  const std::string& peer_name() const { return introduction_.peer_name(); }
+  ControlRole role() const { return introduction_.role(); }
   bool is_ready() const { return state_ == State::kReady; }
   bool is_shaking_hands() const { return state_ < State::kReady; }
   /// Has connected to us, and not proven who it is yet.
-  bool is_stranger() const { return role_ == ControlRole::kListener && state_ < State::kPath; }
+  bool is_stranger() const { return role() == ControlRole::kListener && state_ < State::kPath; }
   TimePoint since() const { return since_; }
   bool is_over() const { return state_ == State::kEnded; }
   /// The handshake succeeded, whatever came later.
   bool was_ready() const { return was_ready_; }
-  PeerInfo peer_info() const { return {peer_name_, peer_class_, path_name_}; }
+  PeerInfo peer_info() const { return {peer_name(), peer_class_, path_name_}; }
 
  private:
   enum class State : uint8_t { kGreeting, kHello, kPath, kLink, kReady, kEnding, kEnded };
@@ -106,11 +108,7 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
   Status on(InspectMessage& inspect);
   Status on(ReportMessage&);
 
-  Result<Proof> proof_of(std::span<const std::byte> statement, ControlRole speaker) const;
   Status say_hello();
-  Status check_hello(const HelloMessage& hello) const;
-  void find_paths();
-  Result<PeerClass> choose_class(const PathMessage& peer) const;
   void open_link();
   void on_link_opened(std::shared_ptr<DataPath> path, const Status& status);
   void connect_link();
@@ -132,17 +130,9 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
   Events events_;
   State state_ = State::kGreeting;
   const std::unique_ptr<Channel> channel_;
-  const ControlRole role_;
   const TimePoint since_;
 
-  std::string peer_name_;
-  Nonce own_nonce_{};
-  Nonce peer_nonce_{};
-  HelloMessage own_hello_;
-  HelloMessage peer_hello_;
-  uint64_t probe_word_ = 0;
-  PathMessage own_path_;
-  std::unique_ptr<ProcessWatch> process_;  // null: nothing can be proven about the peer's
+  Introduction introduction_;
   PeerClass peer_class_ = PeerClass::kNetwork;
   std::string peer_link_address_;
   std::string path_name_;
