@@ -1,11 +1,14 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <string>
 
+#include "tests/support/eventually.h"
+#include "tests/transports/connect_hook.h"
 #include "tests/transports/ucx_process_peer.h"
 #include "tests/transports/ucx_process_side.h"
 
@@ -94,6 +97,24 @@ TEST_P(UcxProcess, OutlivesAKilledReceiver) { cut_off_receiver(SIGKILL); }
 TEST_P(UcxProcess, OutlivesAKilledSender) { cut_off_sender(SIGKILL); }
 TEST_P(UcxProcess, ClosesOnAStoppedReceiver) { cut_off_receiver(SIGSTOP); }
 TEST_P(UcxProcess, ClosesOnAStoppedSender) { cut_off_sender(SIGSTOP); }
+
+// UCX's sockets are connected and then written to at once.
+TEST_P(UcxProcess, OutlivesAPeerThatIsKilledWhileItIsBeingConnectedTo) {
+  if (GetParam() == PeerClass::kSameHostShm) GTEST_SKIP() << "connects no sockets";
+  PeerProcess peer(GetParam(), PeerRole::kSink);
+  UcxProcessSide side(GetParam(), false);
+  const std::string peer_address = peer.receive();
+  std::atomic<bool> is_killed{false};
+  after_next_connect([&] {
+    peer.signal(SIGKILL);
+    peer.wait();
+    is_killed = true;
+  });
+  const Status status = side.connect(peer_address);
+  if (status.is_ok()) side.offer(1, kLargeBytes);
+  EXPECT_TRUE(eventually([&] { return is_killed.load(); }));
+  close_and_check(side);
+}
 
 TEST_P(UcxProcess, LinksToOthersWorkOnWhenOnePeerIsKilled) {
   PeerProcess doomed(GetParam(), PeerRole::kFlood);

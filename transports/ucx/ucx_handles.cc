@@ -6,6 +6,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <memory>
+#include <span>
 
 #include "transports/ucx/ucx_status.h"
 
@@ -42,6 +43,10 @@ struct Setting {
 // As UCX's transports name them among their own keys, without prefixes such as TCP_ (accepted, but
 // ignored). Keys that no transport of the context reads would make UCX warn on stdout, hence the
 // names.
+constexpr std::array<Setting, 1> kSettings = {{
+    // UCX aborts when a peer dies between a connect() that waits and the first send().
+    {"tcp", "CONN_NB", "y"},
+}};
 constexpr std::array<Setting, 5> kPeerModeSettings = {{
     // UCX leaves shared memory out of endpoints with peer error handling without it.
     {"posix", "MM_ERROR_HANDLING", "y"},
@@ -58,16 +63,23 @@ Status modify(ucp_config_t* config, const char* key, const char* value) {
                     "this UCX refuses the setting UCX_" + std::string(key) + "=" + value);
 }
 
+Status apply(std::span<const Setting> settings, const UcxPath& path, ucp_config_t* config) {
+  for (const Setting& setting : settings) {
+    if (setting.transport != nullptr && path.tls.find(setting.transport) == path.tls.npos) continue;
+    KVFERRY_RETURN_IF_ERROR(modify(config, setting.key, setting.value));
+  }
+  return {};
+}
+
 Result<Config> make_config(const UcxPath& path, bool keep_user_tls) {
   ucp_config_t* raw = nullptr;
   KVFERRY_RETURN_IF_ERROR(
       ucx_status(ucp_config_read(nullptr, nullptr, &raw), "UCX cannot read its configuration"));
   Config config(raw);
   if (!keep_user_tls) KVFERRY_RETURN_IF_ERROR(modify(config.get(), "TLS", path.tls.c_str()));
-  if (path.error_mode == UcxErrorMode::kNone) return config;
-  for (const Setting& setting : kPeerModeSettings) {
-    if (setting.transport != nullptr && path.tls.find(setting.transport) == path.tls.npos) continue;
-    KVFERRY_RETURN_IF_ERROR(modify(config.get(), setting.key, setting.value));
+  KVFERRY_RETURN_IF_ERROR(apply(kSettings, path, config.get()));
+  if (path.error_mode == UcxErrorMode::kPeer) {
+    KVFERRY_RETURN_IF_ERROR(apply(kPeerModeSettings, path, config.get()));
   }
   return config;
 }
