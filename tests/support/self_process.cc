@@ -1,6 +1,5 @@
 #include "tests/support/self_process.h"
 
-#include <fcntl.h>
 #include <poll.h>
 #include <spawn.h>
 #include <sys/prctl.h>
@@ -37,11 +36,10 @@ SelfProcess::SelfProcess(const std::string& role, const std::vector<std::string>
   std::array<int, 2> fds{};
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds.data()) != 0) std::abort();
   socket_ = UniqueFd(fds[0]);
-  // Above the descriptor that it is to become, which dup2 would else leave to be closed.
-  const UniqueFd theirs(::fcntl(fds[1], F_DUPFD_CLOEXEC, kOwnerFd + 1));
-  ::close(fds[1]);
+  const UniqueFd theirs(fds[1]);
   posix_spawn_file_actions_t actions;
   ::posix_spawn_file_actions_init(&actions);
+  // Also when it has that number already: then its close-on-exec flag goes.
   ::posix_spawn_file_actions_adddup2(&actions, theirs.get(), kOwnerFd);
   ::posix_spawn_file_actions_addclosefrom_np(&actions, kOwnerFd + 1);
   std::vector<std::string> all = {role, "--role=" + role};
