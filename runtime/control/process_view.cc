@@ -39,7 +39,7 @@ class PidfdWatch final : public ProcessWatch {
 class SystemProcessView final : public ProcessView {
  public:
   int32_t pid() const override { return ::getpid(); }
-  std::string host_id() const override { return kvferry::host_id(); }
+  std::string host_id() const override { return host_id_; }
   uint64_t random_word() override { return random_u64(); }
   bool can_read(int32_t pid, uint64_t address, uint64_t expected) const override {
     return can_read_process(pid, address, expected);
@@ -49,6 +49,9 @@ class SystemProcessView final : public ProcessView {
     if (!pidfd.is_open()) return nullptr;
     return std::make_unique<PidfdWatch>(std::move(pidfd), executor);
   }
+
+ private:
+  const std::string host_id_ = kvferry::host_id();  // strangers make us ask often
 };
 
 }  // namespace
