@@ -13,6 +13,12 @@ constexpr int kMaxFailedInARow = 8;
 // Of what a lost peer leaves behind, so many are shown in the log.
 constexpr int kMaxTimelines = 4;
 
+/// Did the link carry it? A peer that refuses a fragment (it may have given the chunk up) has heard
+/// of it.
+bool is_carried(const Status& sent) {
+  return sent.is_ok() || sent.code() == StatusCode::kFailedPrecondition;
+}
+
 }  // namespace
 
 ChunkSender::ChunkSender(EngineContext& context, std::string peer, Outputs outputs)
@@ -162,7 +168,7 @@ void ChunkSender::on_sent(uint64_t transfer_id, const Status& status) {
   if (found == posted_.end() || !step(found->second.state, SourceEvent::kSent)) return;
   Posted& posted = found->second;
   posted.sent_at = now();
-  failed_in_a_row_ = status.is_ok() ? 0 : failed_in_a_row_ + 1;
+  failed_in_a_row_ = is_carried(status) ? 0 : failed_in_a_row_ + 1;
   if (!status.is_ok()) {
     // The peer waits for fragments that will not come; it answers with its acknowledgement.
     outputs_.send_message(AbandonMessage{transfer_id, posted.chunk->landing, status.code(),
