@@ -348,15 +348,16 @@ void ChunkReceiver::on_abandoned(uint64_t transfer_id) {
 
 bool ChunkReceiver::is_stuck(TimePoint now) const {
   const Duration limit = context_.options.transfer_timeout;
+  TimePoint last_progress = last_progress_;
+  for (const auto& [id, granted] : granted_) {
+    const TimePoint moved_at = std::max(granted.granted_at, granted.progress->last());
+    if (now - moved_at > limit) return true;
+    last_progress = std::max(last_progress, moved_at);  // so long the peer has its hands full
+  }
   // Offers that wait do so for our memory, which is not the peer's fault.
   const bool waits_for_us =
       std::ranges::any_of(waiting_offers_, [](const auto& waiting) { return !waiting.empty(); });
-  const bool waits_for_peer = !requested_.empty() && !waits_for_us;
-  return (waits_for_peer && now - last_progress_ > limit) ||
-         std::ranges::any_of(granted_, [&](const auto& each) {
-           const Granted& granted = each.second;
-           return now - std::max(granted.granted_at, granted.progress->last()) > limit;
-         });
+  return !requested_.empty() && !waits_for_us && now - last_progress > limit;
 }
 
 void ChunkReceiver::on_received(uint64_t transfer_id, const Status& status) {
@@ -364,6 +365,7 @@ void ChunkReceiver::on_received(uint64_t transfer_id, const Status& status) {
   if (found == granted_.end()) return;
   const Granted granted = std::move(found->second);
   granted_.erase(found);
+  last_progress_ = now();
   context_.leases.fence(granted.landing).ignore("held since the grant");
   const ChunkOutcome outcome = status.is_ok() ? ChunkOutcome::kVerified : ChunkOutcome::kFailed;
   const TimePoint acknowledged_at = now();

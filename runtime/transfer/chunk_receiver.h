@@ -54,7 +54,7 @@ class ChunkReceiver final : public SlotUser {
   size_t slots_held() const override { return granted_.size(); }
 
   /// Something was granted, and has not moved for transfer_timeout, or the peer has answered
-  /// nothing for as long.
+  /// nothing for as long, and nothing that it sends has moved either.
   bool is_stuck(TimePoint now) const;
 
   /// Ends everything with `status`, after the data path is quiet.
