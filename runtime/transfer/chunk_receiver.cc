@@ -106,10 +106,15 @@ bool ChunkReceiver::advance(const Wanted& wanted, DestinationEvent event, const 
 }
 
 void ChunkReceiver::set_timer() {
-  if (deadlines_.empty() || deadlines_.begin()->first >= timer_at_) return;
-  timer_at_ = deadlines_.begin()->first;
-  context_.control.post_at(timer_at_, [weak = std::weak_ptr<ChunkReceiver*>(self_)] {
-    if (const std::shared_ptr<ChunkReceiver*> self = weak.lock()) (*self)->end_late_fetches();
+  if (deadlines_.empty()) return;
+  const TimePoint first = deadlines_.begin()->first;
+  if (!timers_.empty() && *timers_.begin() <= first) return;
+  timers_.insert(first);
+  context_.control.post_at(first, [weak = std::weak_ptr<ChunkReceiver*>(self_), first] {
+    const std::shared_ptr<ChunkReceiver*> self = weak.lock();
+    if (!self) return;
+    (*self)->timers_.erase(first);
+    (*self)->end_late_fetches();
   });
 }
 
@@ -120,7 +125,6 @@ void ChunkReceiver::end_late_fetches() {
     end_fetch(id, Status(StatusCode::kDeadlineExceeded,
                          "the chunk did not arrive within the fetch's timeout"));
   }
-  timer_at_ = TimePoint::max();
   set_timer();
 }
 

@@ -123,7 +123,8 @@ class ChunkReceiver final : public SlotUser {
   /// Takes `event` to an item, and tells its owner if that was its end. False: it changed nothing.
   bool advance(const Wanted& wanted, DestinationEvent event, const Status& status);
   Status said_by_peer(StatusCode code, const std::string& reason) const;
-  /// One timer is set, for the earliest deadline: fetches that end in time leave nothing behind.
+  /// A timer is set for a deadline that is earlier than all that are set: fetches that end in time
+  /// leave nothing behind, and a timer that was set for later is used, not set again.
   void set_timer();
   void end_late_fetches();
   void on_failed(const Wanted& wanted, uint64_t transfer_id, const Status& status);
@@ -137,7 +138,7 @@ class ChunkReceiver final : public SlotUser {
   Outputs outputs_;
   std::map<FetchId, std::shared_ptr<Fetch>> fetches_;  // with open items
   std::set<std::pair<TimePoint, FetchId>> deadlines_;  // of those that have one
-  TimePoint timer_at_ = TimePoint::max();
+  std::set<TimePoint> timers_;                         // that are set
   std::array<std::deque<Wanted>, kNumPriorities> planned_;
   std::array<size_t, kNumPriorities> num_requested_{};  // and not granted or ended
   std::unordered_map<uint64_t, Request> requested_;     // by the id of the message
