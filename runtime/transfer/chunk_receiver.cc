@@ -49,7 +49,11 @@ AckMessage acknowledge(const OfferMessage& offer, ChunkOutcome outcome, const St
 }  // namespace
 
 ChunkReceiver::ChunkReceiver(EngineContext& context, std::string peer, Outputs outputs)
-    : context_(context), peer_(std::move(peer)), outputs_(std::move(outputs)) {}
+    : context_(context),
+      peer_(std::move(peer)),
+      outputs_(std::move(outputs)),
+      log_(context.control, "lines_left_out side=destination peer=" + peer_,
+           [&context](const std::string& line) { context.log(LogLevel::kWarn, line); }) {}
 
 void ChunkReceiver::fetch(FetchId id, std::vector<FetchItem> items, FetchOptions options) {
   if (items.empty()) {
@@ -236,8 +240,10 @@ bool ChunkReceiver::is_taken_up(const OfferMessage& offer) const {
 
 void ChunkReceiver::on_offer(const OfferMessage& offer) {
   if (is_taken_up(offer)) {
-    context_.log(LogLevel::kWarn, "offer_ignored peer=" + peer_ + " transfer=" +
-                                      std::to_string(offer.transfer_id) + " cause=duplicate");
+    log_.log([&] {
+      return "offer_ignored peer=" + peer_ + " transfer=" + std::to_string(offer.transfer_id) +
+             " cause=duplicate";
+    });
     return;
   }
   Wanted* const wanted = find_requested(offer.fetch_id, offer.item);
@@ -399,10 +405,11 @@ void ChunkReceiver::on_failed(const Wanted& wanted, uint64_t transfer_id, const 
     return;
   }
   const std::string key = item.want.ref.key.to_string();
-  context_.log(LogLevel::kWarn, "chunk_failed peer=" + peer_ + " key=" + key +
-                                    " attempt=" + std::to_string(item.refetches + 1) + " cause=\"" +
-                                    status.to_string() + "\" timeline=\"" +
-                                    outputs_.record.timeline(transfer_id) + "\"");
+  log_.log([&] {
+    return "chunk_failed peer=" + peer_ + " key=" + key +
+           " attempt=" + std::to_string(item.refetches + 1) + " cause=\"" + status.to_string() +
+           "\" timeline=\"" + outputs_.record.timeline(transfer_id) + "\"";
+  });
   if (is_mismatch) {
     ++context_.stats.chunks_mismatched;
     if (context_.stats.mismatched_keys.size() < kMaxReportedKeys) {

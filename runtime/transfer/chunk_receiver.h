@@ -12,6 +12,7 @@
 
 #include "runtime/control/messages.h"
 #include "runtime/telemetry/flight_recorder.h"
+#include "runtime/telemetry/log_limit.h"
 #include "runtime/transfer/chunk_transfer.h"
 #include "runtime/transfer/engine_context.h"
 #include "runtime/transfer/slot_sharing.h"
@@ -148,6 +149,7 @@ class ChunkReceiver final : public SlotUser {
   TimePoint last_progress_{};
   bool ended_ = false;
   Status end_status_;
+  LogLimit log_;  // of what the peer provokes
   // Timers hold it weakly: they do nothing once this is gone.
   const std::shared_ptr<ChunkReceiver*> self_ = std::make_shared<ChunkReceiver*>(this);
 };

@@ -22,7 +22,11 @@ bool is_carried(const Status& sent) {
 }  // namespace
 
 ChunkSender::ChunkSender(EngineContext& context, std::string peer, Outputs outputs)
-    : context_(context), peer_(std::move(peer)), outputs_(std::move(outputs)) {}
+    : context_(context),
+      peer_(std::move(peer)),
+      outputs_(std::move(outputs)),
+      log_(context.control, "lines_left_out side=source peer=" + peer_,
+           [&context](const std::string& line) { context.log(LogLevel::kWarn, line); }) {}
 
 void ChunkSender::on_fetch(FetchMessage fetch) {
   size_t num_planned = 0;
@@ -135,9 +139,11 @@ void ChunkSender::refuse(const Planned& planned, const Status& status) {
                                         std::string(status.message())});
 }
 
-void ChunkSender::ignore(const char* message, uint64_t transfer_id) const {
-  context_.log(LogLevel::kWarn, std::string(message) + "_ignored peer=" + peer_ + " transfer=" +
-                                    std::to_string(transfer_id) + " cause=unexpected");
+void ChunkSender::ignore(const char* message, uint64_t transfer_id) {
+  log_.log([&] {
+    return std::string(message) + "_ignored peer=" + peer_ +
+           " transfer=" + std::to_string(transfer_id) + " cause=unexpected";
+  });
 }
 
 void ChunkSender::on_grant(const GrantMessage& grant) {
@@ -194,10 +200,10 @@ void ChunkSender::on_ack(const AckMessage& ack) {
                   posted.sent_at == TimePoint() ? acknowledged_at : posted.sent_at,
                   acknowledged_at);
   if (!is_verified) {
-    context_.log(LogLevel::kWarn, "chunk_not_taken peer=" + peer_ +
-                                      " key=" + posted.ref.key.to_string() + " reason=\"" +
-                                      ack.reason + "\" timeline=\"" +
-                                      outputs_.record.timeline(ack.transfer_id) + "\"");
+    log_.log([&] {
+      return "chunk_not_taken peer=" + peer_ + " key=" + posted.ref.key.to_string() + " reason=\"" +
+             ack.reason + "\" timeline=\"" + outputs_.record.timeline(ack.transfer_id) + "\"";
+    });
   }
   finish_if_ended(ack.transfer_id, posted);
 }

@@ -9,6 +9,7 @@
 
 #include "runtime/control/messages.h"
 #include "runtime/telemetry/flight_recorder.h"
+#include "runtime/telemetry/log_limit.h"
 #include "runtime/transfer/chunk_transfer.h"
 #include "runtime/transfer/engine_context.h"
 #include "runtime/transfer/slot_sharing.h"
@@ -81,7 +82,7 @@ class ChunkSender final : public SlotUser {
   /// Counts and records the end of a chunk.
   void note_end(uint64_t transfer_id, const Posted& posted);
   void finish_if_ended(uint64_t transfer_id, Posted& posted);
-  void ignore(const char* message, uint64_t transfer_id) const;
+  void ignore(const char* message, uint64_t transfer_id);
   TimePoint now() const { return context_.control.clock().now(); }
 
   EngineContext& context_;
@@ -91,6 +92,7 @@ class ChunkSender final : public SlotUser {
   std::unordered_map<uint64_t, Posted> posted_;
   int failed_in_a_row_ = 0;  // chunks that the link did not take
   bool ended_ = false;
+  LogLimit log_;  // of what the peer provokes
 };
 
 }  // namespace kvferry
