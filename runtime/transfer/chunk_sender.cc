@@ -29,25 +29,30 @@ ChunkSender::ChunkSender(EngineContext& context, std::string peer, Outputs outpu
            [&context](const std::string& line) { context.log(LogLevel::kWarn, line); }) {}
 
 void ChunkSender::on_fetch(FetchMessage fetch) {
-  size_t num_planned = 0;
-  for (const auto& planned : planned_) num_planned += planned.size();
-  const bool too_many = num_planned + fetch.items.size() > kMaxFetchItems;
-  for (size_t i = 0; i < fetch.items.size(); ++i) {
-    Planned planned{fetch.fetch_id, static_cast<uint32_t>(i), std::move(fetch.items[i])};
-    if (too_many) {
-      refuse(planned, Status(StatusCode::kResourceExhausted,
-                             "more than " + std::to_string(kMaxFetchItems) +
-                                 " chunks are asked for at once; fetch in smaller steps"));
-    } else {
-      planned_[static_cast<size_t>(fetch.priority)].push_back(std::move(planned));
+  const auto is_planned = [&](const auto& planned) { return planned.contains(fetch.fetch_id); };
+  if (std::ranges::any_of(planned_, is_planned)) return ignore("fetch", fetch.fetch_id);
+  if (fetch.items.empty()) return;
+  if (num_planned_ + fetch.items.size() > kMaxFetchItems) {
+    const Status status(StatusCode::kResourceExhausted,
+                        "more than " + std::to_string(kMaxFetchItems) +
+                            " chunks are asked for at once; fetch in smaller steps");
+    for (uint32_t i = 0; i < fetch.items.size(); ++i) {
+      refuse({fetch.fetch_id, i, fetch.items[i]}, status);
     }
+    return;
   }
+  num_planned_ += fetch.items.size();
+  planned_[static_cast<size_t>(fetch.priority)].emplace(fetch.fetch_id,
+                                                        Fetch{std::move(fetch.items)});
   context_.pump_soon();
 }
 
 void ChunkSender::on_withdraw(const WithdrawMessage& withdraw) {
   for (auto& planned : planned_) {
-    std::erase_if(planned, [&](const Planned& each) { return each.fetch_id == withdraw.fetch_id; });
+    const auto found = planned.find(withdraw.fetch_id);
+    if (found == planned.end()) continue;
+    num_planned_ -= found->second.num_left();
+    planned.erase(found);
   }
 }
 
@@ -56,9 +61,15 @@ bool ChunkSender::wants_slot(FetchPriority priority) const {
 }
 
 bool ChunkSender::use_slot(FetchPriority priority) {
-  std::deque<Planned>& planned = planned_[static_cast<size_t>(priority)];
-  if (!offer(planned.front())) return false;
-  planned.pop_front();
+  auto& planned = planned_[static_cast<size_t>(priority)];
+  const auto first = planned.begin();
+  Fetch& fetch = first->second;
+  if (!offer({first->first, static_cast<uint32_t>(fetch.next), fetch.items[fetch.next]})) {
+    return false;
+  }
+  ++fetch.next;
+  --num_planned_;
+  if (fetch.num_left() == 0) planned.erase(first);
   return true;
 }
 
@@ -227,6 +238,7 @@ void ChunkSender::finish_if_ended(uint64_t transfer_id, Posted& posted) {
 std::vector<LeaseId> ChunkSender::end(bool peer_cannot_read) {
   ended_ = true;
   for (auto& planned : planned_) planned.clear();
+  num_planned_ = 0;
   std::vector<LeaseId> quarantined;
   int num_shown = 0;
   for (auto& [id, posted] : posted_) {
