@@ -226,16 +226,15 @@ void ChunkReceiver::on_unserved(const UnservedMessage& unserved) {
 // ---- offers
 
 // A refusal frees the source: of a transfer that was taken up it would be a lie.
-bool ChunkReceiver::is_taken_up(const OfferMessage& offer) const {
-  const auto is_same = [&](const OfferMessage& other) {
-    return other.transfer_id == offer.transfer_id && other.fetch_id == offer.fetch_id &&
-           other.item == offer.item;
-  };
+bool ChunkReceiver::is_taken_up(const OfferMessage& offer) {
   const auto granted = granted_.find(offer.transfer_id);
-  if (granted != granted_.end() && is_same(granted->second.offer)) return true;
-  return std::ranges::any_of(waiting_offers_, [&](const auto& waiting) {
-    return std::ranges::any_of(waiting, is_same, &WaitingOffer::offer);
-  });
+  if (granted != granted_.end() && granted->second.offer.fetch_id == offer.fetch_id &&
+      granted->second.offer.item == offer.item) {
+    return true;
+  }
+  const Wanted* const wanted = find_requested(offer.fetch_id, offer.item);
+  return wanted != nullptr && wanted->item().state == DestinationState::kOffered &&
+         wanted->item().transfer_id == offer.transfer_id;
 }
 
 void ChunkReceiver::on_offer(const OfferMessage& offer) {
@@ -252,6 +251,7 @@ void ChunkReceiver::on_offer(const OfferMessage& offer) {
     refuse_unasked(offer);
     return;
   }
+  wanted->item().transfer_id = offer.transfer_id;
   waiting_offers_[wanted->priority()].push_back({offer, now()});
   context_.pump_soon();
 }
@@ -327,7 +327,6 @@ bool ChunkReceiver::grant(const WaitingOffer& waiting) {
   outputs_.record(TransferStage::kGrant, offer.transfer_id, waiting.since, granting_at);
   outputs_.record(TransferStage::kPlan, offer.transfer_id, granting_at, last_progress_, -1,
                   plan->ref.key.to_string());
-  wanted.item().transfer_id = offer.transfer_id;
   advance(wanted, DestinationEvent::kGranted, {});
   auto chunk =
       std::make_shared<IncomingChunk>(IncomingChunk{.transfer_id = offer.transfer_id,

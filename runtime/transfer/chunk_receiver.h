@@ -72,7 +72,7 @@ class ChunkReceiver final : public SlotUser {
     int refetches = 0;
     DestinationState state = DestinationState::kPlanned;
     Place place = {};          ///< while it is requested or offered
-    uint64_t transfer_id = 0;  ///< while it is granted
+    uint64_t transfer_id = 0;  ///< while it is offered or granted
   };
   struct Fetch {
     FetchId id = 0;
@@ -112,7 +112,7 @@ class ChunkReceiver final : public SlotUser {
   /// Asks for what is planned, as far as the peer is to know of it at a time.
   void request_planned();
   void request(const std::vector<Wanted>& wanted);
-  bool is_taken_up(const OfferMessage& offer) const;
+  bool is_taken_up(const OfferMessage& offer);
   /// False when the landing pool has nothing left.
   bool grant(const WaitingOffer& waiting);
   Result<ChunkPlan> check_offer(const OfferMessage& offer, const Wanted& wanted) const;
