@@ -61,7 +61,7 @@ struct ReadyMessage {};
 
 /// "I want these chunks"; item numbers are their positions here.
 struct FetchMessage {
-  uint64_t fetch_id = 0;
+  uint64_t fetch_id = 0;  ///< above that of each fetch before: they are served in this order
   std::vector<ChunkRef> items;
   FetchPriority priority = FetchPriority::kForeground;
 };

@@ -9,6 +9,10 @@ LogLimit::LogLimit(Executor& executor, std::string rest,
     : executor_(executor), rest_(std::move(rest)), log_(std::move(log)) {}
 
 void LogLimit::log(const std::string& line) {
+  log([&line] { return line; });
+}
+
+void LogLimit::log(const std::function<std::string()>& make_line) {
   const TimePoint now = executor_.clock().now();
   if (now >= window_end_) {
     end_window();
@@ -16,7 +20,7 @@ void LogLimit::log(const std::string& line) {
   }
   if (num_lines_ < kLines) {
     ++num_lines_;
-    log_(line);
+    log_(make_line());
     return;
   }
   if (num_left_out_++ > 0) return;

@@ -24,6 +24,8 @@ class LogLimit {
   LogLimit& operator=(const LogLimit&) = delete;
 
   void log(const std::string& line);
+  /// As above; `make_line` is called only if its line is let through.
+  void log(const std::function<std::string()>& make_line);
 
  private:
   void end_window();

@@ -49,7 +49,11 @@ AckMessage acknowledge(const OfferMessage& offer, ChunkOutcome outcome, const St
 }  // namespace
 
 ChunkReceiver::ChunkReceiver(EngineContext& context, std::string peer, Outputs outputs)
-    : context_(context), peer_(std::move(peer)), outputs_(std::move(outputs)) {}
+    : context_(context),
+      peer_(std::move(peer)),
+      outputs_(std::move(outputs)),
+      log_(context.control, "lines_left_out side=destination peer=" + peer_,
+           [&context](const std::string& line) { context.log(LogLevel::kWarn, line); }) {}
 
 void ChunkReceiver::fetch(FetchId id, std::vector<FetchItem> items, FetchOptions options) {
   if (items.empty()) {
@@ -106,10 +110,15 @@ bool ChunkReceiver::advance(const Wanted& wanted, DestinationEvent event, const 
 }
 
 void ChunkReceiver::set_timer() {
-  if (deadlines_.empty() || deadlines_.begin()->first >= timer_at_) return;
-  timer_at_ = deadlines_.begin()->first;
-  context_.control.post_at(timer_at_, [weak = std::weak_ptr<ChunkReceiver*>(self_)] {
-    if (const std::shared_ptr<ChunkReceiver*> self = weak.lock()) (*self)->end_late_fetches();
+  if (deadlines_.empty()) return;
+  const TimePoint first = deadlines_.begin()->first;
+  if (!timers_.empty() && *timers_.begin() <= first) return;
+  timers_.insert(first);
+  context_.control.post_at(first, [weak = std::weak_ptr<ChunkReceiver*>(self_), first] {
+    const std::shared_ptr<ChunkReceiver*> self = weak.lock();
+    if (!self) return;
+    (*self)->timers_.erase(first);
+    (*self)->end_late_fetches();
   });
 }
 
@@ -120,7 +129,6 @@ void ChunkReceiver::end_late_fetches() {
     end_fetch(id, Status(StatusCode::kDeadlineExceeded,
                          "the chunk did not arrive within the fetch's timeout"));
   }
-  timer_at_ = TimePoint::max();
   set_timer();
 }
 
@@ -218,22 +226,23 @@ void ChunkReceiver::on_unserved(const UnservedMessage& unserved) {
 // ---- offers
 
 // A refusal frees the source: of a transfer that was taken up it would be a lie.
-bool ChunkReceiver::is_taken_up(const OfferMessage& offer) const {
-  const auto is_same = [&](const OfferMessage& other) {
-    return other.transfer_id == offer.transfer_id && other.fetch_id == offer.fetch_id &&
-           other.item == offer.item;
-  };
+bool ChunkReceiver::is_taken_up(const OfferMessage& offer) {
   const auto granted = granted_.find(offer.transfer_id);
-  if (granted != granted_.end() && is_same(granted->second.offer)) return true;
-  return std::ranges::any_of(waiting_offers_, [&](const auto& waiting) {
-    return std::ranges::any_of(waiting, is_same, &WaitingOffer::offer);
-  });
+  if (granted != granted_.end() && granted->second.offer.fetch_id == offer.fetch_id &&
+      granted->second.offer.item == offer.item) {
+    return true;
+  }
+  const Wanted* const wanted = find_requested(offer.fetch_id, offer.item);
+  return wanted != nullptr && wanted->item().state == DestinationState::kOffered &&
+         wanted->item().transfer_id == offer.transfer_id;
 }
 
 void ChunkReceiver::on_offer(const OfferMessage& offer) {
   if (is_taken_up(offer)) {
-    context_.log(LogLevel::kWarn, "offer_ignored peer=" + peer_ + " transfer=" +
-                                      std::to_string(offer.transfer_id) + " cause=duplicate");
+    log_.log([&] {
+      return "offer_ignored peer=" + peer_ + " transfer=" + std::to_string(offer.transfer_id) +
+             " cause=duplicate";
+    });
     return;
   }
   Wanted* const wanted = find_requested(offer.fetch_id, offer.item);
@@ -242,6 +251,7 @@ void ChunkReceiver::on_offer(const OfferMessage& offer) {
     refuse_unasked(offer);
     return;
   }
+  wanted->item().transfer_id = offer.transfer_id;
   waiting_offers_[wanted->priority()].push_back({offer, now()});
   context_.pump_soon();
 }
@@ -317,7 +327,6 @@ bool ChunkReceiver::grant(const WaitingOffer& waiting) {
   outputs_.record(TransferStage::kGrant, offer.transfer_id, waiting.since, granting_at);
   outputs_.record(TransferStage::kPlan, offer.transfer_id, granting_at, last_progress_, -1,
                   plan->ref.key.to_string());
-  wanted.item().transfer_id = offer.transfer_id;
   advance(wanted, DestinationEvent::kGranted, {});
   auto chunk =
       std::make_shared<IncomingChunk>(IncomingChunk{.transfer_id = offer.transfer_id,
@@ -348,15 +357,16 @@ void ChunkReceiver::on_abandoned(uint64_t transfer_id) {
 
 bool ChunkReceiver::is_stuck(TimePoint now) const {
   const Duration limit = context_.options.transfer_timeout;
+  TimePoint last_progress = last_progress_;
+  for (const auto& [id, granted] : granted_) {
+    const TimePoint moved_at = std::max(granted.granted_at, granted.progress->last());
+    if (now - moved_at > limit) return true;
+    last_progress = std::max(last_progress, moved_at);  // so long the peer has its hands full
+  }
   // Offers that wait do so for our memory, which is not the peer's fault.
   const bool waits_for_us =
       std::ranges::any_of(waiting_offers_, [](const auto& waiting) { return !waiting.empty(); });
-  const bool waits_for_peer = !requested_.empty() && !waits_for_us;
-  return (waits_for_peer && now - last_progress_ > limit) ||
-         std::ranges::any_of(granted_, [&](const auto& each) {
-           const Granted& granted = each.second;
-           return now - std::max(granted.granted_at, granted.progress->last()) > limit;
-         });
+  return !requested_.empty() && !waits_for_us && now - last_progress > limit;
 }
 
 void ChunkReceiver::on_received(uint64_t transfer_id, const Status& status) {
@@ -364,6 +374,7 @@ void ChunkReceiver::on_received(uint64_t transfer_id, const Status& status) {
   if (found == granted_.end()) return;
   const Granted granted = std::move(found->second);
   granted_.erase(found);
+  last_progress_ = now();
   context_.leases.fence(granted.landing).ignore("held since the grant");
   const ChunkOutcome outcome = status.is_ok() ? ChunkOutcome::kVerified : ChunkOutcome::kFailed;
   const TimePoint acknowledged_at = now();
@@ -393,10 +404,11 @@ void ChunkReceiver::on_failed(const Wanted& wanted, uint64_t transfer_id, const 
     return;
   }
   const std::string key = item.want.ref.key.to_string();
-  context_.log(LogLevel::kWarn, "chunk_failed peer=" + peer_ + " key=" + key +
-                                    " attempt=" + std::to_string(item.refetches + 1) + " cause=\"" +
-                                    status.to_string() + "\" timeline=\"" +
-                                    outputs_.record.timeline(transfer_id) + "\"");
+  log_.log([&] {
+    return "chunk_failed peer=" + peer_ + " key=" + key +
+           " attempt=" + std::to_string(item.refetches + 1) + " cause=\"" + status.to_string() +
+           "\" timeline=\"" + outputs_.record.timeline(transfer_id) + "\"";
+  });
   if (is_mismatch) {
     ++context_.stats.chunks_mismatched;
     if (context_.stats.mismatched_keys.size() < kMaxReportedKeys) {

@@ -12,6 +12,7 @@
 
 #include "runtime/control/messages.h"
 #include "runtime/telemetry/flight_recorder.h"
+#include "runtime/telemetry/log_limit.h"
 #include "runtime/transfer/chunk_transfer.h"
 #include "runtime/transfer/engine_context.h"
 #include "runtime/transfer/slot_sharing.h"
@@ -54,7 +55,7 @@ class ChunkReceiver final : public SlotUser {
   size_t slots_held() const override { return granted_.size(); }
 
   /// Something was granted, and has not moved for transfer_timeout, or the peer has answered
-  /// nothing for as long.
+  /// nothing for as long, and nothing that it sends has moved either.
   bool is_stuck(TimePoint now) const;
 
   /// Ends everything with `status`, after the data path is quiet.
@@ -71,7 +72,7 @@ class ChunkReceiver final : public SlotUser {
     int refetches = 0;
     DestinationState state = DestinationState::kPlanned;
     Place place = {};          ///< while it is requested or offered
-    uint64_t transfer_id = 0;  ///< while it is granted
+    uint64_t transfer_id = 0;  ///< while it is offered or granted
   };
   struct Fetch {
     FetchId id = 0;
@@ -111,7 +112,7 @@ class ChunkReceiver final : public SlotUser {
   /// Asks for what is planned, as far as the peer is to know of it at a time.
   void request_planned();
   void request(const std::vector<Wanted>& wanted);
-  bool is_taken_up(const OfferMessage& offer) const;
+  bool is_taken_up(const OfferMessage& offer);
   /// False when the landing pool has nothing left.
   bool grant(const WaitingOffer& waiting);
   Result<ChunkPlan> check_offer(const OfferMessage& offer, const Wanted& wanted) const;
@@ -123,7 +124,8 @@ class ChunkReceiver final : public SlotUser {
   /// Takes `event` to an item, and tells its owner if that was its end. False: it changed nothing.
   bool advance(const Wanted& wanted, DestinationEvent event, const Status& status);
   Status said_by_peer(StatusCode code, const std::string& reason) const;
-  /// One timer is set, for the earliest deadline: fetches that end in time leave nothing behind.
+  /// A timer is set for a deadline that is earlier than all that are set: fetches that end in time
+  /// leave nothing behind, and a timer that was set for later is used, not set again.
   void set_timer();
   void end_late_fetches();
   void on_failed(const Wanted& wanted, uint64_t transfer_id, const Status& status);
@@ -137,7 +139,7 @@ class ChunkReceiver final : public SlotUser {
   Outputs outputs_;
   std::map<FetchId, std::shared_ptr<Fetch>> fetches_;  // with open items
   std::set<std::pair<TimePoint, FetchId>> deadlines_;  // of those that have one
-  TimePoint timer_at_ = TimePoint::max();
+  std::set<TimePoint> timers_;                         // that are set
   std::array<std::deque<Wanted>, kNumPriorities> planned_;
   std::array<size_t, kNumPriorities> num_requested_{};  // and not granted or ended
   std::unordered_map<uint64_t, Request> requested_;     // by the id of the message
@@ -147,6 +149,7 @@ class ChunkReceiver final : public SlotUser {
   TimePoint last_progress_{};
   bool ended_ = false;
   Status end_status_;
+  LogLimit log_;  // of what the peer provokes
   // Timers hold it weakly: they do nothing once this is gone.
   const std::shared_ptr<ChunkReceiver*> self_ = std::make_shared<ChunkReceiver*>(this);
 };

@@ -13,31 +13,46 @@ constexpr int kMaxFailedInARow = 8;
 // Of what a lost peer leaves behind, so many are shown in the log.
 constexpr int kMaxTimelines = 4;
 
+/// Did the link carry it? A peer that refuses a fragment (it may have given the chunk up) has heard
+/// of it.
+bool is_carried(const Status& sent) {
+  return sent.is_ok() || sent.code() == StatusCode::kFailedPrecondition;
+}
+
 }  // namespace
 
 ChunkSender::ChunkSender(EngineContext& context, std::string peer, Outputs outputs)
-    : context_(context), peer_(std::move(peer)), outputs_(std::move(outputs)) {}
+    : context_(context),
+      peer_(std::move(peer)),
+      outputs_(std::move(outputs)),
+      log_(context.control, "lines_left_out side=source peer=" + peer_,
+           [&context](const std::string& line) { context.log(LogLevel::kWarn, line); }) {}
 
 void ChunkSender::on_fetch(FetchMessage fetch) {
-  size_t num_planned = 0;
-  for (const auto& planned : planned_) num_planned += planned.size();
-  const bool too_many = num_planned + fetch.items.size() > kMaxFetchItems;
-  for (size_t i = 0; i < fetch.items.size(); ++i) {
-    Planned planned{fetch.fetch_id, static_cast<uint32_t>(i), std::move(fetch.items[i])};
-    if (too_many) {
-      refuse(planned, Status(StatusCode::kResourceExhausted,
-                             "more than " + std::to_string(kMaxFetchItems) +
-                                 " chunks are asked for at once; fetch in smaller steps"));
-    } else {
-      planned_[static_cast<size_t>(fetch.priority)].push_back(std::move(planned));
+  const auto is_planned = [&](const auto& planned) { return planned.contains(fetch.fetch_id); };
+  if (std::ranges::any_of(planned_, is_planned)) return ignore("fetch", fetch.fetch_id);
+  if (fetch.items.empty()) return;
+  if (num_planned_ + fetch.items.size() > kMaxFetchItems) {
+    const Status status(StatusCode::kResourceExhausted,
+                        "more than " + std::to_string(kMaxFetchItems) +
+                            " chunks are asked for at once; fetch in smaller steps");
+    for (uint32_t i = 0; i < fetch.items.size(); ++i) {
+      refuse({fetch.fetch_id, i, fetch.items[i]}, status);
     }
+    return;
   }
+  num_planned_ += fetch.items.size();
+  planned_[static_cast<size_t>(fetch.priority)].emplace(fetch.fetch_id,
+                                                        Fetch{std::move(fetch.items)});
   context_.pump_soon();
 }
 
 void ChunkSender::on_withdraw(const WithdrawMessage& withdraw) {
   for (auto& planned : planned_) {
-    std::erase_if(planned, [&](const Planned& each) { return each.fetch_id == withdraw.fetch_id; });
+    const auto found = planned.find(withdraw.fetch_id);
+    if (found == planned.end()) continue;
+    num_planned_ -= found->second.num_left();
+    planned.erase(found);
   }
 }
 
@@ -46,9 +61,15 @@ bool ChunkSender::wants_slot(FetchPriority priority) const {
 }
 
 bool ChunkSender::use_slot(FetchPriority priority) {
-  std::deque<Planned>& planned = planned_[static_cast<size_t>(priority)];
-  if (!offer(planned.front())) return false;
-  planned.pop_front();
+  auto& planned = planned_[static_cast<size_t>(priority)];
+  const auto first = planned.begin();
+  Fetch& fetch = first->second;
+  if (!offer({first->first, static_cast<uint32_t>(fetch.next), fetch.items[fetch.next]})) {
+    return false;
+  }
+  ++fetch.next;
+  --num_planned_;
+  if (fetch.num_left() == 0) planned.erase(first);
   return true;
 }
 
@@ -129,9 +150,11 @@ void ChunkSender::refuse(const Planned& planned, const Status& status) {
                                         std::string(status.message())});
 }
 
-void ChunkSender::ignore(const char* message, uint64_t transfer_id) const {
-  context_.log(LogLevel::kWarn, std::string(message) + "_ignored peer=" + peer_ + " transfer=" +
-                                    std::to_string(transfer_id) + " cause=unexpected");
+void ChunkSender::ignore(const char* message, uint64_t transfer_id) {
+  log_.log([&] {
+    return std::string(message) + "_ignored peer=" + peer_ +
+           " transfer=" + std::to_string(transfer_id) + " cause=unexpected";
+  });
 }
 
 void ChunkSender::on_grant(const GrantMessage& grant) {
@@ -162,7 +185,7 @@ void ChunkSender::on_sent(uint64_t transfer_id, const Status& status) {
   if (found == posted_.end() || !step(found->second.state, SourceEvent::kSent)) return;
   Posted& posted = found->second;
   posted.sent_at = now();
-  failed_in_a_row_ = status.is_ok() ? 0 : failed_in_a_row_ + 1;
+  failed_in_a_row_ = is_carried(status) ? 0 : failed_in_a_row_ + 1;
   if (!status.is_ok()) {
     // The peer waits for fragments that will not come; it answers with its acknowledgement.
     outputs_.send_message(AbandonMessage{transfer_id, posted.chunk->landing, status.code(),
@@ -188,10 +211,10 @@ void ChunkSender::on_ack(const AckMessage& ack) {
                   posted.sent_at == TimePoint() ? acknowledged_at : posted.sent_at,
                   acknowledged_at);
   if (!is_verified) {
-    context_.log(LogLevel::kWarn, "chunk_not_taken peer=" + peer_ +
-                                      " key=" + posted.ref.key.to_string() + " reason=\"" +
-                                      ack.reason + "\" timeline=\"" +
-                                      outputs_.record.timeline(ack.transfer_id) + "\"");
+    log_.log([&] {
+      return "chunk_not_taken peer=" + peer_ + " key=" + posted.ref.key.to_string() + " reason=\"" +
+             ack.reason + "\" timeline=\"" + outputs_.record.timeline(ack.transfer_id) + "\"";
+    });
   }
   finish_if_ended(ack.transfer_id, posted);
 }
@@ -215,6 +238,7 @@ void ChunkSender::finish_if_ended(uint64_t transfer_id, Posted& posted) {
 std::vector<LeaseId> ChunkSender::end(bool peer_cannot_read) {
   ended_ = true;
   for (auto& planned : planned_) planned.clear();
+  num_planned_ = 0;
   std::vector<LeaseId> quarantined;
   int num_shown = 0;
   for (auto& [id, posted] : posted_) {

@@ -1,14 +1,15 @@
 #pragma once
 
 #include <array>
-#include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <unordered_map>
 #include <vector>
 
 #include "runtime/control/messages.h"
 #include "runtime/telemetry/flight_recorder.h"
+#include "runtime/telemetry/log_limit.h"
 #include "runtime/transfer/chunk_transfer.h"
 #include "runtime/transfer/engine_context.h"
 #include "runtime/transfer/slot_sharing.h"
@@ -57,10 +58,17 @@ class ChunkSender final : public SlotUser {
   std::vector<LeaseId> end(bool peer_cannot_read);
 
  private:
+  /// What is left to do of a FetchMessage.
+  struct Fetch {
+    std::vector<ChunkRef> items;
+    size_t next = 0;
+
+    size_t num_left() const { return items.size() - next; }
+  };
   struct Planned {
     uint64_t fetch_id = 0;
     uint32_t item = 0;
-    ChunkRef ref;
+    const ChunkRef& ref;
   };
   struct Posted {
     ChunkRef ref;
@@ -81,16 +89,18 @@ class ChunkSender final : public SlotUser {
   /// Counts and records the end of a chunk.
   void note_end(uint64_t transfer_id, const Posted& posted);
   void finish_if_ended(uint64_t transfer_id, Posted& posted);
-  void ignore(const char* message, uint64_t transfer_id) const;
+  void ignore(const char* message, uint64_t transfer_id);
   TimePoint now() const { return context_.control.clock().now(); }
 
   EngineContext& context_;
   const std::string peer_;
   Outputs outputs_;
-  std::array<std::deque<Planned>, kNumPriorities> planned_;
+  std::array<std::map<uint64_t, Fetch>, kNumPriorities> planned_;  // by their ids, which grow
+  size_t num_planned_ = 0;                                         // items of all
   std::unordered_map<uint64_t, Posted> posted_;
   int failed_in_a_row_ = 0;  // chunks that the link did not take
   bool ended_ = false;
+  LogLimit log_;  // of what the peer provokes
 };
 
 }  // namespace kvferry

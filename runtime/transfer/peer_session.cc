@@ -275,7 +275,10 @@ Status PeerSession::why_stuck() const {
   return {StatusCode::kDeadlineExceeded, "a transfer with the peer makes no progress"};
 }
 
-Status PeerSession::on(PingMessage&) { return in_order(state_ >= State::kLink); }
+Status PeerSession::on(PingMessage&) {
+  is_agreed_ = is_agreed_ || state_ == State::kReady;  // its first comes when it is ready
+  return in_order(state_ >= State::kLink);
+}
 
 void PeerSession::tell_quiet(std::vector<Nonce> sessions) {
   if (!sessions.empty()) send(QuietMessage{std::move(sessions)});

@@ -73,6 +73,8 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
   ControlRole role() const { return introduction_.role(); }
   bool is_ready() const { return state_ == State::kReady; }
   bool is_shaking_hands() const { return state_ < State::kReady; }
+  /// The handshake succeeded for the peer too: it will not prefer another connection any more.
+  bool is_agreed() const { return is_agreed_; }
   /// Has connected to us, and not proven who it is yet.
   bool is_stranger() const { return role() == ControlRole::kListener && state_ < State::kPath; }
   TimePoint since() const { return since_; }
@@ -137,6 +139,7 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
   std::string peer_link_address_;
   std::string path_name_;
   bool was_ready_ = false;
+  bool is_agreed_ = false;
   bool own_ready_ = false;
   bool peer_ready_ = false;
   bool peer_said_goodbye_ = false;

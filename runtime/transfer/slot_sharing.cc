@@ -37,29 +37,34 @@ bool SlotSharing::may_have_one(const SlotUser& user,
   return usage.num_slots - usage.used_slots > std::min(without, usage.num_slots / 2);
 }
 
+SlotUser* SlotSharing::next(FetchPriority priority,
+                            const std::vector<std::shared_ptr<SlotUser>>& users) const {
+  const SlotUser* const last = last_[static_cast<size_t>(priority)];
+  const auto found = std::find_if(users.begin(), users.end(),
+                                  [&](const auto& user) { return user.get() == last; });
+  const auto offset = static_cast<size_t>(found == users.end() ? 0 : found - users.begin() + 1);
+  for (size_t i = 0; i < users.size(); ++i) {
+    SlotUser& user = *users[(offset + i) % users.size()];
+    if (user.wants_slot(priority) && may_have_one(user, users)) return &user;
+  }
+  return nullptr;
+}
+
 void SlotSharing::hand_out(const std::vector<std::shared_ptr<SlotUser>>& users) {
   for (;;) {
     PriorityTurns::Waiting waiting{};
-    std::vector<SlotUser*> able;
-    const auto first = std::find_if(users.begin(), users.end(),
-                                    [&](const auto& user) { return user.get() == last_; });
-    const auto offset = static_cast<size_t>(first == users.end() ? 0 : first - users.begin() + 1);
-    for (size_t i = 0; i < users.size(); ++i) {
-      SlotUser& user = *users[(offset + i) % users.size()];
-      if (!may_have_one(user, users)) continue;
-      able.push_back(&user);
+    for (const std::shared_ptr<SlotUser>& user : users) {
+      if (!may_have_one(*user, users)) continue;
       for (size_t p = 0; p < kNumPriorities; ++p) {
-        waiting[p] = waiting[p] || user.wants_slot(static_cast<FetchPriority>(p));
+        waiting[p] = waiting[p] || user->wants_slot(static_cast<FetchPriority>(p));
       }
     }
     const std::optional<FetchPriority> priority = turns_.next(waiting);
     if (!priority) return;
-    SlotUser* const user = *std::find_if(able.begin(), able.end(), [&](const SlotUser* each) {
-      return each->wants_slot(*priority);
-    });
+    SlotUser* const user = next(*priority, users);
     if (!user->use_slot(*priority)) return;
     turns_.took(*priority, waiting);
-    last_ = user;
+    last_[static_cast<size_t>(*priority)] = user;
   }
 }
 

@@ -58,13 +58,15 @@ class SlotSharing {
   void hand_out(const std::vector<std::shared_ptr<SlotUser>>& users);
 
  private:
+  /// Of those who want a slot for `priority` and may have one, who comes after the last; or null.
+  SlotUser* next(FetchPriority priority, const std::vector<std::shared_ptr<SlotUser>>& users) const;
   bool may_have_one(const SlotUser& user,
                     const std::vector<std::shared_ptr<SlotUser>>& users) const;
 
   const MemoryPool& pool_;
   const size_t max_per_user_;
   PriorityTurns turns_;
-  const SlotUser* last_ = nullptr;  // compared only
+  std::array<const SlotUser*, kNumPriorities> last_{};  // compared only
 };
 
 }  // namespace kvferry

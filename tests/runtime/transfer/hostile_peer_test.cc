@@ -194,6 +194,19 @@ TEST_F(HostilePeerTest, ASecondGrantAndAnEarlyAckDoNotFreeASourceInUseTwice) {
   expect_at_rest();
 }
 
+// As one does whose fetches were cancelled after the grant.
+TEST_F(HostilePeerTest, ChunksThatAreRefusedOnTheLinkDoNotEndTheSession) {
+  for (int i = 0; i < 20; ++i) {
+    const OfferMessage offer = fetch_one();
+    EXPECT_TRUE(client().send(GrantMessage{offer.transfer_id, offer.source, {1, 1}}));
+    ASSERT_TRUE(client().receive_one<AbandonMessage>());
+    EXPECT_TRUE(
+        client().send(AckMessage{offer.transfer_id, offer.source, ChunkOutcome::kFailed, ""}));
+  }
+  EXPECT_TRUE(answers());
+  expect_at_rest();
+}
+
 TEST_F(HostilePeerTest, LeavingAfterAGrantReturnsBothSidesMemory) {
   const OfferMessage offer = fetch_one();
   EXPECT_TRUE(client().send(GrantMessage{offer.transfer_id, offer.source, {1, 1}}));

@@ -92,6 +92,20 @@ TEST(SlotSharing, EqualsTakeTurns) {
   for (size_t i = 0; i < 3; ++i) EXPECT_EQ(shared.taker(i).done.size(), 10U);
 }
 
+// Who has work of a higher priority too must not lose its turns of the lower one by that.
+TEST(SlotSharing, EqualsTakeTurnsWithinEachPriority) {
+  Sharing shared(1, 2);
+  shared.taker(0).work = {0, 0, 1000};
+  shared.taker(1).work = {1000, 0, 1000};
+  for (int i = 0; i < 360; ++i) {
+    shared.sharing.hand_out(shared.users);
+    for (const size_t each : {0U, 1U}) shared.taker(each).held.clear();
+  }
+  for (const size_t each : {0U, 1U}) {
+    EXPECT_EQ(std::ranges::count(shared.taker(each).done, kBackground), 20);
+  }
+}
+
 TEST(SlotSharing, OneAloneTakesAll) {
   Sharing shared(4, 1);
   shared.taker(0).work = {100, 0, 0};

@@ -26,6 +26,18 @@ TEST(SlowLink, AChunkThatMovesIsNotStuckHoweverLongItTakes) {
   EXPECT_EQ(pair.decode->stats().chunks_refetched, 0U);
 }
 
+TEST(SlowLink, WhatWaitsBehindAChunkThatMovesIsNotStuckEither) {
+  static constexpr Duration kLimit = std::chrono::seconds(1);
+  EnginePair pair({.pool_chunks = 1,
+                   .fragment_bytes = 1,
+                   .hook = [](const StagedFragment&) { std::this_thread::sleep_for(kLimit / 3); },
+                   .silence_limit = std::chrono::milliseconds(500),
+                   .transfer_timeout = kLimit});
+  ASSERT_THAT(pair.connect(), IsOk());
+  auto opened = pair.decode_cache->open_prompt(pair.prefill_prompt(1, 256 * 2)).value();
+  EXPECT_THAT(pair.fetch(opened), Each(IsOk())) << "the peer is busy with the first";
+}
+
 /// Takes nothing.
 class BrokenLink final : public WrappedLink {
  public:

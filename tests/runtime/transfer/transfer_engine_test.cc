@@ -148,6 +148,21 @@ TEST(TransferEngine, ASecondPeerOfTheSameNameIsRefused) {
   EXPECT_EQ(pair.prefill->peers().size(), 1U);
 }
 
+TEST(TransferEngine, WhoWeConnectToDoesNotTakeTheNameOfAPeerThatConnectedToUs) {
+  EnginePair pair({});
+  const uint16_t decode_port = pair.decode->listen("127.0.0.1", 0).value();
+  ASSERT_THAT(pair.prefill->connect("127.0.0.1", decode_port), IsOk());
+  auto opened = pair.decode_cache->open_prompt(pair.prefill_prompt(1, 256)).value();
+  EXPECT_TRUE(eventually([&] { return pair.decode->peers().size() == 1; }));
+  EXPECT_THAT(pair.fetch(opened), Each(IsOk()));
+  auto twin = pair.make_engine("prefill", {});
+  const uint16_t twin_port = twin->listen("127.0.0.1", 0).value();
+  EXPECT_THAT(pair.decode->connect("127.0.0.1", twin_port),
+              StatusIs(StatusCode::kAlreadyExists, HasSubstr("prefill")));
+  auto more = pair.decode_cache->open_prompt(pair.prefill_prompt(1000, 256)).value();
+  EXPECT_THAT(pair.fetch(more), Each(IsOk()));
+}
+
 TEST(TransferEngine, ConnectingToNobodyIsUnavailable) {
   EnginePair pair({});
   const uint16_t port = pair.port;
