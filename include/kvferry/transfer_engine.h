@@ -87,6 +87,7 @@ struct TransferEngineOptions {
   Duration transfer_timeout = std::chrono::seconds(30);
   /// While so many source chunks are kept because a lost peer could still read them, nothing new is
   /// offered (what was under way when it was lost may pass the number). 0: half of staging_chunks.
+  /// More than staging_chunks: as many.
   size_t max_quarantined_chunks = 0;
   /// Stages of transfers that are kept for trace() and for the log of a failed one, about 200 bytes
   /// each; the oldest make room. 0: none.

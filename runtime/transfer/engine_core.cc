@@ -49,6 +49,8 @@ Result<std::unique_ptr<EngineCore>> EngineCore::create(TransferEngineOptions opt
   if (options.max_quarantined_chunks == 0) {
     options.max_quarantined_chunks = std::max<size_t>(1, options.staging_chunks / 2);
   }
+  // Who asks is told why nothing comes, also when there is nothing left that could come.
+  options.max_quarantined_chunks = std::min(options.max_quarantined_chunks, options.staging_chunks);
   std::unique_ptr<EngineCore> core(new EngineCore());
   KVFERRY_ASSIGN_OR_RETURN(
       core->staging_,

@@ -31,6 +31,11 @@ std::string line(const std::string& subject, const std::string& text) {
   return start + text + "\n";
 }
 
+/// Whoever listens there may have written it: plain text of bounded length.
+std::string shown(const nlohmann::json& object, const char* name) {
+  return detail::printable(object.at(name).get_ref<const std::string&>(), kMaxEchoed);
+}
+
 std::string pool_text(const nlohmann::json& pool) {
   return std::to_string(pool.at("used_chunks").get<int64_t>()) + " of " +
          std::to_string(pool.at("chunks").get<int64_t>()) + " chunks in use, " +
@@ -56,8 +61,12 @@ Result<nlohmann::json> ask_engine(const std::string& address, const std::string&
         report.error().with_context("--engine: " + detail::printable(address, kMaxEchoed)));
   }
   nlohmann::json parsed = nlohmann::json::parse(*report, nullptr, false);
-  if (!parsed.is_object()) {
-    return make_error(StatusCode::kInvalidArgument, "--engine: its report is no JSON object");
+  try {
+    engine_text(parsed);
+  } catch (const nlohmann::json::exception& error) {
+    return make_error(StatusCode::kInvalidArgument,
+                      "--engine: its report is none of an engine: " +
+                          detail::printable(error.what(), kMaxEchoed));
   }
   return parsed;
 }
@@ -66,12 +75,10 @@ std::string engine_text(const nlohmann::json& report) {
   const auto number = [&](const char* name) {
     return std::to_string(report.at(name).get<int64_t>());
   };
-  std::string out = "\nengine " + report.at("name").get<std::string>() + " (pid " + number("pid") +
-                    ", kvferry " + report.at("version").get<std::string>() + ", " +
-                    report.at("transport").get<std::string>() + ")\n\n";
+  std::string out = "\nengine " + shown(report, "name") + " (pid " + number("pid") + ", kvferry " +
+                    shown(report, "version") + ", " + shown(report, "transport") + ")\n\n";
   for (const nlohmann::json& peer : report.at("peers")) {
-    out += line("peer",
-                peer.at("name").get<std::string>() + ": " + peer.at("path").get<std::string>());
+    out += line("peer", shown(peer, "name") + ": " + shown(peer, "path"));
   }
   out += line("staging", pool_text(report.at("staging")));
   out += line("landing", pool_text(report.at("landing")));
@@ -84,7 +91,7 @@ std::string engine_text(const nlohmann::json& report) {
                                 number("max_quarantined_chunks") + " nothing new is offered");
   for (const nlohmann::json& held : report.at("quarantine")) {
     out += line("", "-> " + std::to_string(held.at("chunks").get<int64_t>()) + " that lost peer '" +
-                        held.at("peer").get<std::string>() +
+                        shown(held, "peer") +
                         "' may still read: they come back when it connects again, or its process "
                         "is gone");
   }

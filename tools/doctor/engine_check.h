@@ -10,7 +10,8 @@ namespace kvferry {
 /// What a running engine says of itself: `address` is HOST:PORT of its control port, `token_file` a
 /// file whose first line is the token of its peers.
 ///
-/// Errors: kInvalidArgument or kNotFound naming the flag; as inspect_engine().
+/// Errors: kInvalidArgument or kNotFound naming the flag; kInvalidArgument for a report of which
+///   engine_text() lacks something; as inspect_engine().
 Result<nlohmann::json> ask_engine(const std::string& address, const std::string& token_file);
 
 /// The report for people.

@@ -315,9 +315,10 @@ TEST_F(NarrowHostilePeerTest, OffersThatWaitForMemoryAreBoundedByWhatWasAskedFor
 /// Over a transport whose peers may read sources until they die.
 class UnfencedHostilePeerTest : public HostilePeerTest {
  protected:
-  explicit UnfencedHostilePeerTest(size_t max_quarantined_chunks = 0)
+  explicit UnfencedHostilePeerTest(size_t max_quarantined_chunks = 0, size_t pool_chunks = 4)
       : HostilePeerTest({.transport_object = std::make_shared<UnfencedTransport>(
                              make_transport("loopback").value()),
+                         .pool_chunks = pool_chunks,
                          .max_quarantined_chunks = max_quarantined_chunks}) {}
 
   void leave_without_acknowledging() {
@@ -398,6 +399,21 @@ class FullQuarantineTest : public UnfencedHostilePeerTest {
 };
 
 TEST_F(FullQuarantineTest, NothingIsOfferedAndTheReasonIsSaid) {
+  leave_without_acknowledging();
+  ASSERT_THAT(pair.connect(), IsOk());
+  auto opened = pair.decode_cache->open_prompt(pair.prefill_prompt(1000, 256)).value();
+  EXPECT_THAT(pair.fetch(opened)[0],
+              StatusIs(StatusCode::kResourceExhausted, HasSubstr("quarantine")));
+}
+
+/// More may be in quarantine than there is.
+class WholePoolInQuarantineTest : public UnfencedHostilePeerTest {
+ protected:
+  WholePoolInQuarantineTest() : UnfencedHostilePeerTest(100, 1) {}
+  void TearDown() override { pair.prefill.reset(); }  // it serves nobody any more
+};
+
+TEST_F(WholePoolInQuarantineTest, TheReasonIsSaidToo) {
   leave_without_acknowledging();
   ASSERT_THAT(pair.connect(), IsOk());
   auto opened = pair.decode_cache->open_prompt(pair.prefill_prompt(1000, 256)).value();

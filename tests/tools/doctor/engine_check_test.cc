@@ -1,6 +1,7 @@
 #include "tools/doctor/engine_check.h"
 
 #include <fstream>
+#include <thread>
 
 #include "tests/support/engine_pair.h"
 #include "tests/support/eventually.h"
@@ -41,6 +42,55 @@ TEST_F(EngineCheckTest, ShowsWhoKeepsWhichMemoryInQuarantine) {
   EXPECT_THAT(text, HasSubstr("engine prefill (pid "));
   EXPECT_THAT(text, HasSubstr("1 chunks, 524288 bytes; at 2 nothing new is offered"));
   EXPECT_THAT(text, HasSubstr("-> 1 that lost peer 'lost' may still read"));
+}
+
+/// Listens, and answers whoever asks with `report`.
+class Impostor {
+ public:
+  explicit Impostor(std::string report)
+      : socket_(tcp_listen("127.0.0.1", 0).value()), thread_([this, report = std::move(report)] {
+          UniqueFd connection;
+          EXPECT_TRUE(eventually([&] {
+            connection = tcp_accept(socket_).value();
+            return connection.is_open();
+          }));
+          RawClient client(std::move(connection));
+          EXPECT_TRUE(client.send(GreetingMessage{}));
+          EXPECT_TRUE(client.receive_one<InspectMessage>().has_value());
+          EXPECT_TRUE(client.send(ReportMessage{report}));
+        }) {}
+  ~Impostor() { thread_.join(); }
+
+  std::string address() const {
+    return "127.0.0.1:" + std::to_string(tcp_local_port(socket_).value());
+  }
+
+ private:
+  UniqueFd socket_;
+  std::thread thread_;
+};
+
+TEST_F(EngineCheckTest, AReportThatLacksSomethingIsRefused) {
+  for (const char* report :
+       {"{}", "[]", R"({"name":7,"pid":1,"version":"","transport":"","peers":[]})"}) {
+    const Impostor impostor(report);
+    EXPECT_THAT(ask_engine(impostor.address(), token_file),
+                StatusIs(StatusCode::kInvalidArgument, HasSubstr("--engine")));
+  }
+}
+
+// Whoever listens there may have written it, and it is shown on a terminal.
+TEST_F(EngineCheckTest, WhatIsShownIsPlainText) {
+  nlohmann::json report = *ask_engine(address(), token_file);
+  const std::string rude = "\x1b[2Jclean\n";
+  report["name"] = report["version"] = report["transport"] = rude;
+  report["peers"] = {{{"name", rude}, {"path", rude}}};
+  report["quarantine"] = {{{"peer", rude}, {"chunks", 1}}};
+  const Impostor impostor(report.dump());
+  const auto answer = ask_engine(impostor.address(), token_file);
+  ASSERT_THAT(answer, IsOk());
+  EXPECT_EQ(engine_text(*answer).find('\x1b'), std::string::npos);
+  EXPECT_THAT(engine_text(*answer), HasSubstr("engine ?[2Jclean? (pid"));
 }
 
 TEST_F(EngineCheckTest, SaysWhichFlagIsWrong) {
