@@ -38,6 +38,7 @@ class TransferRecorder {
   TransferRecorder(FlightRecorder& recorder, uint64_t session, TransferSide side)
       : recorder_(recorder.is_on() ? &recorder : nullptr), session_(session), side_(side) {}
 
+  bool is_on() const { return recorder_ != nullptr; }
   void operator()(TransferStage stage, uint64_t transfer, TimePoint begin, TimePoint end,
                   int32_t fragment = -1, std::string note = {}) const;
   /// Everything that is known of a transfer, on a line: "lookup +0+2us plan +2+10us ...", a

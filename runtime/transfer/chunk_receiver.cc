@@ -279,7 +279,7 @@ bool ChunkReceiver::use_slot(FetchPriority priority) {
   std::deque<WaitingOffer>& waiting = waiting_offers_[static_cast<size_t>(priority)];
   const WaitingOffer next = waiting.front();  // granting one may end others
   if (!grant(next)) return false;
-  waiting.pop_front();
+  waiting.pop_front();  // still the same: fetches end, and offers with them, on turns of their own
   request_planned();
   return true;
 }
@@ -326,7 +326,7 @@ bool ChunkReceiver::grant(const WaitingOffer& waiting) {
   last_progress_ = now();
   outputs_.record(TransferStage::kGrant, offer.transfer_id, waiting.since, granting_at);
   outputs_.record(TransferStage::kPlan, offer.transfer_id, granting_at, last_progress_, -1,
-                  plan->ref.key.to_string());
+                  outputs_.record.is_on() ? plan->ref.key.to_string() : "");
   advance(wanted, DestinationEvent::kGranted, {});
   auto chunk =
       std::make_shared<IncomingChunk>(IncomingChunk{.transfer_id = offer.transfer_id,
@@ -345,7 +345,11 @@ bool ChunkReceiver::grant(const WaitingOffer& waiting) {
 void ChunkReceiver::on_abandon(const AbandonMessage& abandon) {
   const auto found = granted_.find(abandon.transfer_id);
   if (found == granted_.end() || !(found->second.landing == abandon.landing)) return;
-  outputs_.abandon_chunk(abandon.transfer_id, said_by_peer(abandon.code, abandon.reason));
+  // What is wrong with the bytes is for us to find.
+  const bool judges = abandon.code == StatusCode::kDataLoss;
+  outputs_.abandon_chunk(
+      abandon.transfer_id,
+      said_by_peer(judges ? StatusCode::kUnavailable : abandon.code, abandon.reason));
 }
 
 void ChunkReceiver::on_abandoned(uint64_t transfer_id) {

@@ -139,7 +139,7 @@ Status ChunkSender::post(const Planned& planned, ChunkProvider& provider, const 
       OutgoingChunk{.transfer_id = id, .plan = std::move(plan), .staging = std::move(staging)});
   outputs_.record(TransferStage::kLookup, id, looked_up_at, opened_at);
   outputs_.record(TransferStage::kPlan, id, opened_at, posted.since, -1,
-                  planned.ref.key.to_string());
+                  outputs_.record.is_on() ? planned.ref.key.to_string() : "");
   posted_.emplace(id, std::move(posted));
   outputs_.send_message(message);
   return {};
@@ -173,10 +173,17 @@ void ChunkSender::on_grant(const GrantMessage& grant) {
 
 bool ChunkSender::is_stuck(TimePoint now) const {
   const Duration limit = context_.options.transfer_timeout;
+  // While others move, an offer may well wait for the memory that they take.
+  TimePoint moved_at = last_end_;
+  for (const auto& [id, posted] : posted_) {
+    if (posted.state == SourceState::kPosted) continue;
+    const TimePoint at = std::max(posted.since, posted.chunk->progress->last());
+    if (now - at > limit) return true;
+    moved_at = std::max(moved_at, at);
+  }
   return std::ranges::any_of(posted_, [&](const auto& each) {
-    const Posted& posted = each.second;
-    if (posted.state == SourceState::kPosted) return now - posted.since > kOfferPatience * limit;
-    return now - std::max(posted.since, posted.chunk->progress->last()) > limit;
+    return each.second.state == SourceState::kPosted &&
+           now - std::max(each.second.since, moved_at) > kOfferPatience * limit;
   });
 }
 
@@ -227,6 +234,7 @@ void ChunkSender::note_end(uint64_t transfer_id, const Posted& posted) {
 
 void ChunkSender::finish_if_ended(uint64_t transfer_id, Posted& posted) {
   if (!is_end(posted.state)) return;
+  last_end_ = now();
   note_end(transfer_id, posted);
   const ChunkRef ref = std::move(posted.ref);
   ChunkProvider* const provider = posted.provider;

@@ -49,8 +49,8 @@ class ChunkSender final : public SlotUser {
   bool use_slot(FetchPriority priority) override;
   size_t slots_held() const override { return posted_.size(); }
 
-  /// Something was granted, and has not moved for transfer_timeout, or offered four times as long
-  /// ago.
+  /// Something was granted, and has not moved for transfer_timeout, or waits as an offer for four
+  /// times as long while nothing moves.
   bool is_stuck(TimePoint now) const;
 
   /// Ends everything after the data path is quiet. Sources that the peer was granted are fenced if
@@ -98,6 +98,7 @@ class ChunkSender final : public SlotUser {
   std::array<std::map<uint64_t, Fetch>, kNumPriorities> planned_;  // by their ids, which grow
   size_t num_planned_ = 0;                                         // items of all
   std::unordered_map<uint64_t, Posted> posted_;
+  TimePoint last_end_{};
   int failed_in_a_row_ = 0;  // chunks that the link did not take
   bool ended_ = false;
   LogLimit log_;  // of what the peer provokes

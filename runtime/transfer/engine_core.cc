@@ -98,21 +98,25 @@ void EngineCore::pump() {
 }
 
 Status EngineCore::admit(const PeerSession& session, const std::string& peer) {
+  // Two that connect to one another at the same moment must not turn one another away: both keep
+  // the connection that the one with the smaller name has made. Who listens decides; who has
+  // connected finds the decision in being answered: unless it is agreed with the peer of that name
+  // on a connection, and this is another one.
+  const bool is_ours = session.role() == ControlRole::kConnector;
+  const bool is_first = is_ours == (options().name < peer);
+  const auto gives_way = [&](const PeerSession& other) {
+    const bool crosses = other.role() != session.role() && !other.is_agreed();
+    return is_first && crosses && (is_ours || other.is_shaking_hands());
+  };
   const Status taken(StatusCode::kAlreadyExists,
                      "a peer named '" + peer + "' is connected already; names must be unique");
-  for (const auto& other : std::vector(sessions_)) {
+  std::vector<std::shared_ptr<PeerSession>> others;
+  for (const auto& other : sessions_) {
     if (other.get() == &session || other->peer_name() != peer || other->is_over()) continue;
-    // Two that connect to one another at the same moment must not turn one another away: both keep
-    // the connection that the one with the smaller name has made. Who listens decides; who has
-    // connected finds the decision in being answered: unless it is agreed with the peer of that
-    // name on a connection, and this is another one.
-    const bool is_ours = session.role() == ControlRole::kConnector;
-    const bool is_first = is_ours == (options().name < peer);
-    const bool crosses = other->role() != session.role() && !other->is_agreed() &&
-                         (is_ours || other->is_shaking_hands());
-    if (!crosses || !is_first) return taken;
-    other->turn_away(taken);
+    if (!gives_way(*other)) return taken;
+    others.push_back(other);
   }
+  for (const auto& other : others) other->turn_away(taken);
   return {};
 }
 

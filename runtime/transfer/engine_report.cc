@@ -22,7 +22,6 @@ Json pool_json(const MemoryPool& pool) {
 }  // namespace
 
 std::string EngineCore::report() const {
-  const TransferStats stats = this->stats();
   Json peers = Json::array();
   for (const PeerInfo& peer : this->peers()) {
     if (peers.size() == kMaxListed) break;
@@ -41,16 +40,16 @@ std::string EngineCore::report() const {
                        {"peers", peers},
                        {"staging", pool_json(*staging_)},
                        {"landing", pool_json(*landing_)},
-                       {"leases_active", stats.leases_active},
-                       {"quarantined_chunks", stats.quarantined_chunks},
-                       {"quarantined_bytes", stats.quarantined_bytes},
+                       {"leases_active", leases_.active()},
+                       {"quarantined_chunks", leases_.quarantined()},
+                       {"quarantined_bytes", leases_.quarantined_bytes()},
                        {"max_quarantined_chunks", options().max_quarantined_chunks},
                        {"quarantine", quarantine},
-                       {"chunks_sent", stats.chunks_sent},
-                       {"chunks_received", stats.chunks_received},
-                       {"chunks_mismatched", stats.chunks_mismatched},
-                       {"chunks_refetched", stats.chunks_refetched},
-                       {"bytes_received", stats.bytes_received}};
+                       {"chunks_sent", stats_.chunks_sent},
+                       {"chunks_received", stats_.chunks_received},
+                       {"chunks_mismatched", stats_.chunks_mismatched},
+                       {"chunks_refetched", stats_.chunks_refetched},
+                       {"bytes_received", stats_.bytes_received}};
   return report.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 

@@ -123,6 +123,7 @@ Status PeerSession::on(HelloMessage& hello) {
   if (role() == ControlRole::kListener) KVFERRY_RETURN_IF_ERROR(say_hello());
   const PathMessage path = introduction_.hear(std::move(hello));
   events_.on_known();
+  if (state_ != State::kHello) return {};  // the connection ended meanwhile
   state_ = State::kPath;
   send(path);
   return {};
