@@ -136,7 +136,8 @@ TEST_P(LostReceiverTest, ItsPeerEndsEveryTransferAndServesTheNext) {
     SCOPED_TRACE("moment " + std::to_string(i));
     ASSERT_NO_FATAL_FAILURE(lose_once());
   }
-  if (is_stopped() && !fences()) {
+  // Few moments may all miss the time in which a source is granted; HeldPullTest never does.
+  if (is_stopped() && !fences() && num_moments() >= 100) {
     EXPECT_GT(quarantined_while_stopped, 0U);
   }
   ASSERT_TRUE(makes_progress());
