@@ -22,7 +22,7 @@ class PidfdWatch final : public ProcessWatch {
 
   Status when_gone(std::function<void()> heard) override {
     heard_ = std::move(heard);
-    const Status watched = executor_.watch_fd(pidfd_.get(), false, [this] {
+    Status watched = executor_.watch_fd(pidfd_.get(), false, [this] {
       executor_.unwatch_fd(pidfd_.get());
       std::exchange(heard_, nullptr)();  // may end this watch
     });

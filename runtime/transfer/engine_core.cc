@@ -108,8 +108,8 @@ Status EngineCore::admit(const PeerSession& session, const std::string& peer) {
     const bool crosses = other.role() != session.role() && !other.is_agreed();
     return is_first && crosses && (is_ours || other.is_shaking_hands());
   };
-  const Status taken(StatusCode::kAlreadyExists,
-                     "a peer named '" + peer + "' is connected already; names must be unique");
+  Status taken(StatusCode::kAlreadyExists,
+               "a peer named '" + peer + "' is connected already; names must be unique");
   std::vector<std::shared_ptr<PeerSession>> others;
   for (const auto& other : sessions_) {
     if (other.get() == &session || other->peer_name() != peer || other->is_over()) continue;

@@ -28,6 +28,10 @@ class WrappedLink : public Link {
   const LinkCapabilities& capabilities() const override { return capabilities_; }
 
  protected:
+  Link& inner() { return *inner_; }
+  LinkCapabilities& own_capabilities() { return capabilities_; }
+
+ private:
   const std::unique_ptr<Link> inner_;
   LinkCapabilities capabilities_;
 };
@@ -57,7 +61,7 @@ class WrappedTransport final : public Transport {
 class UnfencedLink final : public WrappedLink {
  public:
   explicit UnfencedLink(std::unique_ptr<Link> inner) : WrappedLink(std::move(inner)) {
-    capabilities_.fences_sources = false;
+    own_capabilities().fences_sources = false;
   }
 };
 using UnfencedTransport = WrappedTransport<UnfencedLink>;

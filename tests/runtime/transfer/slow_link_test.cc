@@ -45,7 +45,7 @@ class BrokenLink final : public WrappedLink {
   void offer(std::span<const std::byte> header, std::span<const std::byte> /*source*/,
              LinkCompletion on_sent) override {
     // The peer refuses it for its size; the end comes as that of any offer.
-    inner_->offer(header, {}, [on_sent = std::move(on_sent)](const Status&) {
+    inner().offer(header, {}, [on_sent = std::move(on_sent)](const Status&) {
       on_sent({StatusCode::kUnavailable, "this link is broken"});
     });
   }
