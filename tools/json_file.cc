@@ -35,6 +35,14 @@ Result<std::unique_ptr<JsonFile>> JsonFile::open(const std::string& path) {
   return std::unique_ptr<JsonFile>(new JsonFile(path, std::move(fd), is_new));
 }
 
+Result<std::unique_ptr<JsonFile>> JsonFile::open_flag(const char* flag,
+                                                      const std::optional<std::string>& path) {
+  if (!path) return std::unique_ptr<JsonFile>();
+  auto opened = open(*path);
+  if (!opened) return make_error(opened.error().with_context(flag));
+  return opened;
+}
+
 JsonFile::~JsonFile() {
   if (is_unfilled_) ::unlink(path_.c_str());
 }

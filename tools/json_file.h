@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 
 #include "kvferry/status.h"
@@ -16,6 +17,9 @@ class JsonFile {
  public:
   /// Errors: kInvalidArgument for an empty path; kUnavailable naming the file and the errno.
   static Result<std::unique_ptr<JsonFile>> open(const std::string& path);
+  /// The same for what was given behind `flag`, which errors name; null if it was not.
+  static Result<std::unique_ptr<JsonFile>> open_flag(const char* flag,
+                                                     const std::optional<std::string>& path);
   ~JsonFile();
   JsonFile(const JsonFile&) = delete;
   JsonFile& operator=(const JsonFile&) = delete;

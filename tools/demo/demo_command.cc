@@ -36,18 +36,10 @@ struct OutputFiles {
   std::unique_ptr<JsonFile> trace;
 };
 
-Result<std::unique_ptr<JsonFile>> open_file(const char* flag,
-                                            const std::optional<std::string>& path) {
-  if (!path) return std::unique_ptr<JsonFile>();
-  auto opened = JsonFile::open(*path);
-  if (!opened) return make_error(opened.error().with_context(flag));
-  return opened;
-}
-
 Result<OutputFiles> open_files(const DemoFlags& flags) {
   OutputFiles files;
-  KVFERRY_ASSIGN_OR_RETURN(files.report, open_file("--json", flags.json));
-  KVFERRY_ASSIGN_OR_RETURN(files.trace, open_file("--trace-out", flags.trace_out));
+  KVFERRY_ASSIGN_OR_RETURN(files.report, JsonFile::open_flag("--json", flags.json));
+  KVFERRY_ASSIGN_OR_RETURN(files.trace, JsonFile::open_flag("--trace-out", flags.trace_out));
   return files;
 }
 

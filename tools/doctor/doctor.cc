@@ -86,14 +86,10 @@ nlohmann::json findings_json(const std::vector<Finding>& findings, bool works) {
 }
 
 int run_doctor(const DoctorFlags& flags) {
-  std::unique_ptr<JsonFile> json_file;
-  if (flags.json) {
-    auto opened = JsonFile::open(*flags.json);
-    if (!opened) {
-      complain(opened.error().with_context("--json"));
-      return 2;
-    }
-    json_file = *std::move(opened);
+  const auto json_file = JsonFile::open_flag("--json", flags.json);
+  if (!json_file) {
+    complain(json_file.error());
+    return 2;
   }
   nlohmann::json engine;
   if (flags.engine || flags.token_file) {
@@ -117,7 +113,7 @@ int run_doctor(const DoctorFlags& flags) {
     json["engine"] = std::move(engine);
   }
   const Status printed = print_out(text);
-  const Status written = json_file ? json_file->write(json) : Status();
+  const Status written = *json_file ? (*json_file)->write(json) : Status();
   for (const Status& output : {printed, written}) {
     if (!output.is_ok()) complain(output);
   }

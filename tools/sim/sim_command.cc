@@ -129,12 +129,10 @@ void show_seed(uint64_t seed, size_t max_lines) {
 
 int run_sim(const SimFlags& flags) {
   const Result<SimOptions> options = parse(flags);
-  Result<std::unique_ptr<JsonFile>> json = std::unique_ptr<JsonFile>();
-  if (options && flags.json) json = JsonFile::open(*flags.json);
-  if (!options || !json) {
-    const std::string why =
-        options ? json.error().with_context("--json").to_string() : options.error().to_string();
-    std::fprintf(stderr, "kvferry sim: %s\n", why.c_str());
+  const Result<std::unique_ptr<JsonFile>> json =
+      options ? JsonFile::open_flag("--json", flags.json) : tl::unexpected(options.error());
+  if (!json) {
+    std::fprintf(stderr, "kvferry sim: %s\n", json.error().to_string().c_str());
     return 2;
   }
   SimTotals totals;
