@@ -30,6 +30,7 @@ find_package(spdlog CONFIG REQUIRED)
 find_package(OpenSSL REQUIRED COMPONENTS Crypto)
 find_package(nlohmann_json CONFIG REQUIRED)
 find_package(CLI11 CONFIG REQUIRED)
+find_package(yaml-cpp REQUIRED)
 find_path(XXHASH_INCLUDE_DIR xxhash.h REQUIRED)
 mark_as_advanced(XXHASH_INCLUDE_DIR)
 
@@ -38,6 +39,7 @@ kvferry_report("spdlog" 1 "${spdlog_VERSION}" "log output")
 kvferry_report("OpenSSL" 1 "${OPENSSL_VERSION}" "SHA-256 of chunk keys")
 kvferry_report("xxHash" 1 "" "checksum, inlined from its header")
 kvferry_report("nlohmann_json" 1 "${nlohmann_json_VERSION}" "JSON in tools/ and workload/")
+kvferry_report("yaml-cpp" 1 "${yaml-cpp_VERSION}" "configuration files")
 kvferry_report("CLI11" 1 "${CLI11_VERSION}" "command line of the kvferry tool")
 
 # xxHash as a header: no library to link, the code inlined where it is used.
@@ -86,8 +88,36 @@ endif()
 kvferry_report("UCX" ${KVFERRY_HAVE_UCX} "${UCX_VERSION}"
                "transports/ucx; without it chunks stay within one process")
 
-target_compile_definitions(kvferry_build_flags INTERFACE KVFERRY_HAVE_CUDA=${KVFERRY_HAVE_CUDA}
-                                                         KVFERRY_HAVE_UCX=${KVFERRY_HAVE_UCX})
+# Optional, for sinks and metrics.
+find_package(PkgConfig QUIET)
+foreach(library IN ITEMS uring hiredis)
+  string(TOUPPER ${library} LIBRARY)
+  set(KVFERRY_HAVE_${LIBRARY} 0)
+  if(PkgConfig_FOUND)
+    string(REPLACE "uring" "liburing" module ${library})
+    pkg_check_modules(${LIBRARY} QUIET IMPORTED_TARGET ${module})
+    if(${LIBRARY}_FOUND)
+      set(KVFERRY_HAVE_${LIBRARY} 1)
+    endif()
+  endif()
+endforeach()
+find_package(prometheus-cpp CONFIG QUIET)
+set(KVFERRY_HAVE_PROMETHEUS 0)
+if(prometheus-cpp_FOUND)
+  set(KVFERRY_HAVE_PROMETHEUS 1)
+endif()
+kvferry_report("liburing" ${KVFERRY_HAVE_URING} "${URING_VERSION}"
+               "backends/local_disk by io_uring; without it pread and pwrite")
+kvferry_report("hiredis" ${KVFERRY_HAVE_HIREDIS} "${HIREDIS_VERSION}"
+               "remote_url: redis://; without it an error that says so")
+kvferry_report("prometheus-cpp" ${KVFERRY_HAVE_PROMETHEUS} "${prometheus-cpp_VERSION}"
+               "metrics over HTTP; without it none")
+
+target_compile_definitions(
+  kvferry_build_flags
+  INTERFACE KVFERRY_HAVE_CUDA=${KVFERRY_HAVE_CUDA} KVFERRY_HAVE_UCX=${KVFERRY_HAVE_UCX}
+            KVFERRY_HAVE_URING=${KVFERRY_HAVE_URING} KVFERRY_HAVE_HIREDIS=${KVFERRY_HAVE_HIREDIS}
+            KVFERRY_HAVE_PROMETHEUS=${KVFERRY_HAVE_PROMETHEUS})
 
 if(KVFERRY_BUILD_TESTS)
   find_package(GTest CONFIG)
