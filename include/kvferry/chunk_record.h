@@ -8,6 +8,7 @@
 #include "kvferry/cache_engine_key.h"
 #include "kvferry/checksum.h"
 #include "kvferry/chunk_layout.h"
+#include "kvferry/memory_obj.h"
 #include "kvferry/status.h"
 
 namespace kvferry {
@@ -62,5 +63,23 @@ KVFERRY_EXPORT Result<size_t> chunk_record_header_bytes(std::span<const std::byt
 ///   tells readers to refuse, naming the field.
 /// Cost: memory of the size of the header.
 KVFERRY_EXPORT Result<ChunkRecord> decode_chunk_record_header(std::span<const std::byte> bytes);
+
+/// The record of an object that is kept under `key`.
+KVFERRY_EXPORT ChunkRecord make_chunk_record(const CacheEngineKey& key, const MemoryObj& obj,
+                                             uint64_t generation = 0);
+
+/// Gives `obj` what a record that was read says of its bytes; they are not looked at, so it is not
+/// verified afterwards.
+///
+/// Errors: kDataLoss if the record is of another key than `expected`, or of another size than
+///   obj.bytes(); `obj` is not changed then.
+KVFERRY_EXPORT Status apply_chunk_record(ChunkRecord record, const CacheEngineKey& expected,
+                                         MemoryObj& obj);
+
+/// Compares the bytes of `obj` with its digests, unless that was done since they were read.
+///
+/// Errors: kDataLoss naming the chunk and the first wrong tile, or what does not fit.
+/// Cost:   reads the bytes once
+KVFERRY_EXPORT Status verify_chunk(const CacheEngineKey& key, MemoryObj& obj);
 
 }  // namespace kvferry

@@ -40,8 +40,19 @@ class MemoryObj {
   void resize(size_t size_bytes) noexcept { size_bytes_ = size_bytes; }
 
   ChunkLayout layout;
+  int64_t token_begin = 0;  ///< of the chunk in its sequence
+  int64_t token_end = 0;
   std::vector<uint64_t> tile_digests;
   uint64_t chunk_digest = 0;
+
+  /// The bytes are what the digests say: they were gathered here, or compared since they were read.
+  bool is_verified() const noexcept { return verified_.load(std::memory_order_relaxed); }
+  void set_verified(bool verified) noexcept {
+    verified_.store(verified, std::memory_order_relaxed);
+  }
+
+  /// As it comes from a pool: no layout, no digests, not verified, not pinned.
+  void reset() noexcept;
 
   /// A pinned object is not evicted by the store that holds it.
   void pin() noexcept { pins_.fetch_add(1, std::memory_order_relaxed); }
@@ -63,7 +74,18 @@ class MemoryObj {
   size_t size_bytes_ = 0;
   std::atomic<int64_t> refs_{0};
   std::atomic<int64_t> pins_{0};
+  std::atomic<bool> verified_{false};
 };
+
+inline void MemoryObj::reset() noexcept {
+  layout = ChunkLayout();
+  token_begin = 0;
+  token_end = 0;
+  tile_digests.clear();
+  chunk_digest = 0;
+  pins_.store(0, std::memory_order_relaxed);
+  set_verified(false);
+}
 
 inline bool MemoryObj::unpin() noexcept {
   int64_t pins = pins_.load(std::memory_order_relaxed);

@@ -61,11 +61,7 @@ MemoryObjPtr MemoryPool::take_slot(size_t size_bytes) {
   ++turns_[index_of(obj->capacity().data())];
   peak_used_ = std::max(peak_used_, objects_.size() - free_.size());
   obj->resize(size_bytes);
-  obj->layout = ChunkLayout();
-  obj->tile_digests.clear();
-  obj->chunk_digest = 0;
-  while (obj->unpin()) {
-  }
+  obj->reset();
   return MemoryObjPtr(obj);
 }
 
