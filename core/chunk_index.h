@@ -5,6 +5,7 @@
 #include <memory>
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include "core/eviction_policy.h"
 #include "kvferry/cache_engine_key.h"
@@ -31,8 +32,8 @@ class ChunkIndex {
   /// `typical_bytes` of a chunk, to size the policy's queues.
   ChunkIndex(CachePolicy policy, size_t max_bytes, size_t typical_bytes)
       : max_bytes_(max_bytes),
-        policy_(make_eviction_policy(policy,
-                                     typical_bytes == 0 ? 1 : max_bytes / typical_bytes + 1)) {}
+        policy_(
+            make_eviction_policy(policy, typical_bytes == 0 ? 1 : max_bytes / typical_bytes + 1)) {}
 
   /// Null if it is not held.
   Entry* find(const CacheEngineKey& key) {
@@ -79,6 +80,19 @@ class ChunkIndex {
       return true;
     }
     return false;
+  }
+
+  /// Takes out all, pinned or not.
+  std::vector<Value> take_all() {
+    std::vector<Value> values;
+    values.reserve(entries_.size());
+    for (auto& [key, entry] : entries_) {
+      policy_->erase(entry);
+      values.push_back(std::move(entry.value));
+    }
+    entries_.clear();
+    bytes_ = 0;
+    return values;
   }
 
   size_t size() const { return entries_.size(); }

@@ -3,21 +3,16 @@
 #include <cstdint>
 #include <memory>
 
-#include "kvferry/status.h"
+#include "kvferry/cache_policy.h"
 
 namespace kvferry {
-
-/// LMCache's cache_policy, and S3-FIFO.
-enum class CachePolicy : uint8_t { kLru, kFifo, kS3Fifo };
-
-std::string_view cache_policy_name(CachePolicy policy);
 
 /// A cached thing's place in its policy's queues; a base of what is cached. Owned by the policy
 /// while it is in it.
 struct EvictionHook {
   EvictionHook* previous = nullptr;
   EvictionHook* next = nullptr;
-  uint64_t ghost_key = 0;   ///< names it after its eviction: a hash of its key
+  uint64_t ghost_key = 0;  ///< names it after its eviction: a hash of its key
   uint8_t queue = 0;
   uint8_t visits = 0;
 };
@@ -31,8 +26,7 @@ class EvictionPolicy {
   virtual void insert(EvictionHook& hook) = 0;
   virtual void touch(EvictionHook& hook) = 0;
   virtual void erase(EvictionHook& hook) = 0;
-  /// What should go next; it stays in until erase(), which the caller calls with `evicted` true
-  /// when it goes. Null when empty.
+  /// What should go next; it stays in until evict() or erase(). Null when empty.
   virtual EvictionHook* victim() = 0;
   /// The victim may not go now (it is pinned or in use): its turn comes again after the others'.
   virtual void pass_over(EvictionHook& hook) = 0;
@@ -40,10 +34,7 @@ class EvictionPolicy {
   virtual void evict(EvictionHook& hook) = 0;
 };
 
-/// `capacity` in entries sizes S3-FIFO's queues (a tenth for the small one, as many ghosts as
-/// entries); others ignore it.
-///
-/// Source: S3-FIFO is Yang et al., "FIFO queues are all you need for cache eviction", SOSP 2023.
+/// `capacity` in entries bounds S3-FIFO's ghosts; the others ignore it.
 std::unique_ptr<EvictionPolicy> make_eviction_policy(CachePolicy policy, size_t capacity);
 
 }  // namespace kvferry

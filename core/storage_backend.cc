@@ -27,8 +27,7 @@ class BatchWait {
   }
 
   /// Items that have not ended by then are empty.
-  std::vector<std::optional<T>> take(TimePoint deadline)
-      KVFERRY_EXCLUDES(mutex_) {
+  std::vector<std::optional<T>> take(TimePoint deadline) KVFERRY_EXCLUDES(mutex_) {
     MutexLock lock(mutex_);
     while (missing_ > 0 && all_ended_.wait_until(mutex_, deadline)) {
     }
@@ -328,9 +327,8 @@ std::vector<MemoryObjPtr> StorageBackend::batched_get_blocking(
   auto wait = std::make_shared<BatchWait<Result<MemoryObjPtr>>>(keys.size());
   GetOptions options;
   options.deadline = blocking_deadline();
-  submit_get(keys, options, [wait](size_t item, Result<MemoryObjPtr> obj) {
-    wait->end(item, std::move(obj));
-  });
+  submit_get(keys, options,
+             [wait](size_t item, Result<MemoryObjPtr> obj) { wait->end(item, std::move(obj)); });
   auto outcomes = wait->take(blocking_deadline());
   std::vector<MemoryObjPtr> objs(keys.size());
   for (size_t i = 0; i < keys.size(); ++i) {
@@ -367,16 +365,14 @@ bool StorageBackend::pin(const CacheEngineKey& key, PinOwner owner) {
   auto wait = std::make_shared<BatchWait<Result<bool>>>(1);
   submit_pin(one(key), owner, PinOp::kPin,
              [wait](size_t item, Result<bool> done) { wait->end(item, std::move(done)); });
-  return is_true(
-      wait->take(blocking_deadline()).front());
+  return is_true(wait->take(blocking_deadline()).front());
 }
 
 bool StorageBackend::unpin(const CacheEngineKey& key, PinOwner owner) {
   auto wait = std::make_shared<BatchWait<Result<bool>>>(1);
   submit_pin(one(key), owner, PinOp::kUnpin,
              [wait](size_t item, Result<bool> done) { wait->end(item, std::move(done)); });
-  return is_true(
-      wait->take(blocking_deadline()).front());
+  return is_true(wait->take(blocking_deadline()).front());
 }
 
 bool StorageBackend::remove(const CacheEngineKey& key, bool force) {

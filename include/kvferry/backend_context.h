@@ -65,12 +65,12 @@ class BackendMetrics {
 /// All that a backend gets from the process it lives in, as LMCache's backends get it from their
 /// constructor's arguments. What it points to is borrowed and outlives the backend.
 struct BackendContext {
-  std::string name;                     ///< of the sink, in logs and metrics: "local_disk"
-  Executor* executor = nullptr;         ///< the backend's own: timers, descriptors, short tasks
-  WorkPool* work_pool = nullptr;        ///< shared: blocking calls
+  std::string name;               ///< of the sink, in logs and metrics: "local_disk"
+  Executor* executor = nullptr;   ///< the backend's own: timers, descriptors, short tasks
+  WorkPool* work_pool = nullptr;  ///< shared: blocking calls
   MemoryAllocator* allocator = nullptr;
-  Logger* logger = nullptr;             ///< may be null
-  BackendMetrics* metrics = nullptr;    ///< may be null
+  Logger* logger = nullptr;                              ///< may be null
+  BackendMetrics* metrics = nullptr;                     ///< may be null
   Duration blocking_timeout = std::chrono::seconds(10);  ///< LMCache's blocking_timeout_secs
 };
 

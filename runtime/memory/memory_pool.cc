@@ -65,17 +65,44 @@ MemoryObjPtr MemoryPool::take_slot(size_t size_bytes) {
   return MemoryObjPtr(obj);
 }
 
+MemoryObjPtr MemoryPool::try_allocate(size_t size_bytes) {
+  MutexLock lock(mutex_);
+  return take_slot(size_bytes);
+}
+
 Result<MemoryObjPtr> MemoryPool::allocate(size_t size_bytes) {
   KVFERRY_RETURN_IF_ERROR(check_size(size_bytes));
+  // What the reclaimer frees another thread may take first: try a few times, not for ever.
+  constexpr int kAttempts = 8;
+  MemoryObjPtr obj = try_allocate(size_bytes);
+  for (int i = 0; i < kAttempts && !obj && reclaim_one(); ++i) obj = try_allocate(size_bytes);
+  if (obj) return obj;
   MutexLock lock(mutex_);
-  MemoryObjPtr obj = take_slot(size_bytes);
-  if (!obj) {
-    ++refused_;
-    return make_error(StatusCode::kResourceExhausted,
-                      "all " + std::to_string(objects_.size()) +
-                          " slots of the memory pool are in use; retry when one is released");
+  ++refused_;
+  return make_error(StatusCode::kResourceExhausted,
+                    "all " + std::to_string(objects_.size()) +
+                        " slots of the memory pool are in use; retry when one is released");
+}
+
+bool MemoryPool::reclaim_one() {
+  std::shared_ptr<Reclaimer> reclaimer;
+  {
+    MutexLock lock(mutex_);
+    reclaimer = reclaimer_;
+    if (reclaimer == nullptr) return false;
+    ++reclaims_;
   }
-  return obj;
+  const bool freed = (*reclaimer)(1) > 0;
+  MutexLock lock(mutex_);
+  --reclaims_;
+  reclaim_ended_.notify_all();
+  return freed;
+}
+
+void MemoryPool::set_reclaimer(Reclaimer reclaimer) {
+  MutexLock lock(mutex_);
+  reclaimer_ = reclaimer ? std::make_shared<Reclaimer>(std::move(reclaimer)) : nullptr;
+  while (reclaimer_ == nullptr && reclaims_ > 0) reclaim_ended_.wait(mutex_);
 }
 
 Result<MemoryObjPtr> MemoryPool::allocate_until(size_t size_bytes, TimePoint deadline) {

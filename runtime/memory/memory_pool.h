@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "cuda/host/host_memory.h"
+#include "kvferry/backend_context.h"
 #include "kvferry/clock.h"
 #include "kvferry/memory_obj.h"
 #include "kvferry/mutex.h"
@@ -29,7 +30,7 @@ struct MemoryPoolUsage {
 ///
 /// Threads: any thread, internally locked.
 /// Owner: must outlive every MemoryObjPtr taken from it; nothing checks that yet.
-class MemoryPool final : public MemoryOwner {
+class MemoryPool final : public MemoryOwner, public MemoryAllocator {
  public:
   /// Errors: kInvalidArgument for a size of 0 or one that overflows; kResourceExhausted when the
   ///   system has no such memory.
@@ -39,13 +40,16 @@ class MemoryPool final : public MemoryOwner {
   /// An object of `size_bytes`, its layout and digests cleared, its bytes as the last user left
   /// them.
   ///
-  /// Errors: kResourceExhausted at once when all slots are in use; kInvalidArgument if size_bytes
-  ///   is larger than a slot (it would never fit).
-  Result<MemoryObjPtr> allocate(size_t size_bytes);
+  /// Errors: kResourceExhausted at once when all slots are in use and the reclaimer, if there is
+  ///   one, frees none; kInvalidArgument if size_bytes is larger than a slot (it would never fit).
+  Result<MemoryObjPtr> allocate(size_t size_bytes) override;
 
   /// Waits for a slot until `deadline`. Not for executors: it blocks.
   /// Errors: as allocate, with kDeadlineExceeded in place of kResourceExhausted.
   Result<MemoryObjPtr> allocate_until(size_t size_bytes, TimePoint deadline);
+
+  void set_reclaimer(Reclaimer reclaimer) override;
+  std::vector<std::span<std::byte>> regions() const override { return {buffer_.bytes()}; }
 
   /// `listener` runs after each release, on the releasing thread. Set before use.
   void set_release_listener(std::function<void()> listener);
@@ -66,6 +70,8 @@ class MemoryPool final : public MemoryOwner {
     return static_cast<size_t>(address - buffer_.data()) / slot_bytes_;
   }
   MemoryObjPtr take_slot(size_t size_bytes) KVFERRY_REQUIRES(mutex_);
+  MemoryObjPtr try_allocate(size_t size_bytes) KVFERRY_EXCLUDES(mutex_);
+  bool reclaim_one() KVFERRY_EXCLUDES(mutex_);
   Status check_size(size_t size_bytes) const;
 
   HostBuffer buffer_;
@@ -79,6 +85,9 @@ class MemoryPool final : public MemoryOwner {
   std::vector<uint64_t> turns_ KVFERRY_GUARDED_BY(mutex_);  // of each slot; odd while it is in use
   size_t peak_used_ KVFERRY_GUARDED_BY(mutex_) = 0;
   uint64_t refused_ KVFERRY_GUARDED_BY(mutex_) = 0;
+  std::shared_ptr<Reclaimer> reclaimer_ KVFERRY_GUARDED_BY(mutex_);
+  size_t reclaims_ KVFERRY_GUARDED_BY(mutex_) = 0;  // calls of it under way
+  CondVar reclaim_ended_;
 };
 
 }  // namespace kvferry
