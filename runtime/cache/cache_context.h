@@ -1,0 +1,65 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <unordered_set>
+#include <vector>
+
+#include "kvferry/backend_context.h"
+#include "kvferry/logger.h"
+#include "runtime/cache/token_chunks.h"
+#include "runtime/memory/memory_pool.h"
+#include "runtime/storage/storage_manager.h"
+
+namespace kvferry {
+
+struct CacheLimits {
+  Duration store_timeout = std::chrono::seconds(10);
+  Duration retrieve_timeout = std::chrono::seconds(10);
+  Duration lookup_timeout = std::chrono::seconds(3);
+  Duration pin_timeout = std::chrono::seconds(300);
+  size_t prefetch_max_in_flight_bytes = size_t{256} << 20;
+  int64_t min_retrieve_tokens = 0;
+  size_t copy_threads = 1;
+};
+
+/// Counts of all operations. Threads: any thread.
+struct CacheCounters {
+  std::atomic<uint64_t> lookups{0};
+  std::atomic<uint64_t> looked_up_tokens{0};
+  std::atomic<uint64_t> found_tokens{0};
+  std::atomic<uint64_t> retrieved_tokens{0};
+  std::atomic<uint64_t> stored_chunks{0};
+  std::atomic<uint64_t> mismatched_chunks{0};
+  std::atomic<uint64_t> prefetched_chunks{0};
+};
+
+/// What the operations of one cache engine share. Borrowed by them; outlives them.
+struct CacheContext {
+  Executor& control;
+  WorkPool& copiers;  ///< gather, scatter, verify
+  MemoryPool& pool;
+  StorageManager& storage;
+  const TokenChunks& space;
+  const CacheLimits limits;
+  Logger* logger = nullptr;
+
+  CacheCounters counters;
+  // Control executor only.
+  std::unordered_set<CacheEngineKey> storing;  ///< chunks that a store gathers or puts right now
+  size_t prefetch_bytes = 0;                   ///< of chunks that prefetches are bringing
+
+  TimePoint now() const { return control.clock().now(); }
+};
+
+/// An operation that the engine must end before it ends itself.
+///
+/// Threads: control executor only
+class CacheOperation {
+ public:
+  virtual ~CacheOperation() = default;
+  /// Ends it as soon as its memory is quiet, as `why` says.
+  virtual void stop(const Status& why) = 0;
+};
+
+}  // namespace kvferry

@@ -1,0 +1,285 @@
+#include "runtime/cache/cache_core.h"
+
+#include <algorithm>
+#include <future>
+#include <utility>
+
+#include "runtime/cache/prefetch_operation.h"
+#include "runtime/cache/prefix_pins.h"
+#include "runtime/cache/retrieve_operation.h"
+#include "runtime/cache/store_operation.h"
+
+namespace kvferry {
+namespace {
+
+constexpr Duration kSlack = std::chrono::milliseconds(100);  // for an answer on its way
+
+std::vector<CacheEngineKey> keys_of(std::span<const TokenChunk> chunks) {
+  std::vector<CacheEngineKey> keys;
+  keys.reserve(chunks.size());
+  for (const TokenChunk& chunk : chunks) keys.push_back(chunk.key);
+  return keys;
+}
+
+Status check(const PagedTokens& pages) {
+  if (pages.tokens.size() == pages.slots.size()) return {};
+  return Status(StatusCode::kInvalidArgument, std::to_string(pages.tokens.size()) +
+                                                  " tokens but " +
+                                                  std::to_string(pages.slots.size()) +
+                                                  " slots; give one slot a token");
+}
+
+/// A result that is put down on one thread and waited for, until a time, on another.
+template <typename T>
+class Promised {
+ public:
+  void set(T value) {
+    MutexLock lock(mutex_);
+    value_ = std::move(value);
+    is_set_.notify_all();
+  }
+  std::optional<T> wait_until(TimePoint deadline) {
+    MutexLock lock(mutex_);
+    while (!value_.has_value() && is_set_.wait_until(mutex_, deadline)) {
+    }
+    return value_;
+  }
+
+ private:
+  Mutex mutex_;
+  CondVar is_set_;
+  std::optional<T> value_ KVFERRY_GUARDED_BY(mutex_);
+};
+
+}  // namespace
+
+CacheCore::CacheCore(ThreadExecutor& control, WorkPool& copiers, MemoryPool& pool,
+                     TokenChunks space, std::vector<std::shared_ptr<Sink>> sinks,
+                     CacheLimits limits, Logger* logger)
+    : control_(control),
+      space_(std::move(space)),
+      sinks_(std::move(sinks)),
+      storage_(control, sinks_),
+      context_{.control = control,
+               .copiers = copiers,
+               .pool = pool,
+               .storage = storage_,
+               .space = space_,
+               .limits = limits,
+               .logger = logger,
+               .counters = {},
+               .storing = {}} {}
+
+// ---- lookup
+
+std::vector<size_t> CacheCore::find_prefix(const std::vector<TokenChunk>& chunks,
+                                           TimePoint deadline) {
+  std::vector<CacheEngineKey> keys = keys_of(chunks);
+  if (!sinks_.empty() && sinks_.front()->is_memory()) {
+    // Where memory has all, nobody else is asked, and no other thread.
+    size_t held = 0;
+    sinks_.front()->backend().submit_contains(keys, [&held](size_t, const Result<bool>& is_held) {
+      if (is_held.has_value() && *is_held) ++held;
+    });
+    if (held == keys.size()) return std::vector<size_t>(keys.size(), 0);
+  }
+  auto promised = std::make_shared<Promised<std::vector<size_t>>>();
+  control_.post([this, promised, keys = std::move(keys), deadline]() mutable {
+    if (is_closed_) {
+      promised->set({});
+      return;
+    }
+    storage_.find_prefix(std::move(keys), deadline,
+                         [promised](std::vector<size_t> sinks) { promised->set(std::move(sinks)); });
+  });
+  return promised->wait_until(deadline + kSlack).value_or(std::vector<size_t>());
+}
+
+size_t CacheCore::pin_prefix(const std::vector<TokenChunk>& chunks,
+                             const std::vector<size_t>& sinks, TimePoint deadline,
+                             LookupResult& result) {
+  auto pins = std::make_shared<PrefixPins>(next_owner_.fetch_add(1));
+  size_t pinned = sinks.size();
+  for (size_t s = 0; s < sinks_.size(); ++s) {
+    std::vector<size_t> here;
+    std::vector<CacheEngineKey> keys;
+    for (size_t i = 0; i < pinned; ++i) {
+      if (sinks[i] != s) continue;
+      here.push_back(i);
+      keys.push_back(chunks[i].key);
+    }
+    if (keys.empty()) continue;
+    const size_t good = pins->pin(sinks_[s], std::move(keys), deadline);
+    if (good < here.size()) pinned = here[good];
+  }
+  control_.post_at(context_.now() + context_.limits.pin_timeout,
+                   [weak = std::weak_ptr<PrefixPins>(pins)] {
+                     if (const auto old = weak.lock()) old->release();
+                   });
+  result.pins = std::move(pins);
+  return pinned;
+}
+
+LookupResult CacheCore::lookup(std::span<const uint32_t> tokens, bool pin) {
+  const TimePoint deadline = context_.now() + context_.limits.lookup_timeout;
+  const std::vector<TokenChunk> chunks = space_.split(tokens);
+  const std::vector<size_t> sinks = find_prefix(chunks, deadline);
+  LookupResult result;
+  size_t found = sinks.size();
+  if (pin && found > 0) found = pin_prefix(chunks, sinks, deadline, result);
+  const int64_t found_tokens = found == 0 ? 0 : chunks[found - 1].end;
+  if (found_tokens < context_.limits.min_retrieve_tokens) {
+    found = 0;
+    result.pins.reset();
+  }
+  result.tokens = found == 0 ? 0 : found_tokens;
+  result.sink_tokens.resize(sinks_.size());
+  for (size_t i = 0; i < found; ++i) result.sink_tokens[sinks[i]] += chunks[i].num_tokens();
+  context_.counters.lookups.fetch_add(1);
+  context_.counters.looked_up_tokens.fetch_add(tokens.size());
+  context_.counters.found_tokens.fetch_add(static_cast<uint64_t>(result.tokens));
+  return result;
+}
+
+// ---- operations
+
+/// `make(done)` makes the operation, which calls `done` once at its end.
+template <typename T, typename Make>
+OperationHandle<T> CacheCore::begin(Duration timeout, Status refusal,
+                                    std::function<void(const T&)> on_done, Make make) {
+  using State = typename OperationHandle<T>::State;
+  auto slot = std::make_shared<std::weak_ptr<CacheOperation>>();
+  auto state = std::make_shared<State>([this, slot] {
+    control_.post([slot] {
+      if (const auto operation = slot->lock()) {
+        operation->stop(Status(StatusCode::kCancelled, "cancelled by its caller"));
+      }
+    });
+  });
+  const TimePoint deadline = context_.now() + timeout;
+  auto begin_here = [this, state, slot, deadline, refusal = std::move(refusal), on_done = std::move(on_done),
+                     make = std::move(make)]() mutable {
+    auto operation = make([this, state, slot, on_done = std::move(on_done)](const T& result) {
+      if (on_done) on_done(result);
+      state->end(result);
+      if (const auto ended = slot->lock()) operations_.erase(ended);
+    });
+    *slot = operation;
+    operations_.insert(operation);
+    if (is_closed_) {
+      operation->stop(Status(StatusCode::kCancelled, "the cache engine ends"));
+    } else if (!refusal.is_ok()) {
+      operation->stop(refusal);
+    } else {
+      operation->start(deadline);
+    }
+  };
+  control_.post(std::move(begin_here));
+  return OperationHandle<T>(state);
+}
+
+OperationHandle<StoreResult> CacheCore::store(const PagedTokens& pages, StoreOptions options) {
+  Status refusal = check(pages);
+  std::vector<TokenChunk> chunks;
+  if (refusal.is_ok()) chunks = space_.split(pages.tokens);
+  const Duration timeout = options.timeout > Duration::zero() ? options.timeout
+                                                              : context_.limits.store_timeout;
+  return begin<StoreResult>(
+      timeout, std::move(refusal), std::move(options.on_done),
+      [this, chunks = std::move(chunks),
+       slots = std::vector<int64_t>(pages.slots.begin(), pages.slots.end()),
+       on_read = std::move(options.on_pages_read)](StoreOperation::Done done) mutable {
+        return std::make_shared<StoreOperation>(context_, std::move(chunks), std::move(slots),
+                                                std::move(on_read), std::move(done));
+      });
+}
+
+OperationHandle<RetrieveResult> CacheCore::retrieve(const PagedTokens& pages,
+                                                    RetrieveOptions options) {
+  Status refusal = check(pages);
+  std::vector<TokenChunk> chunks;
+  if (refusal.is_ok()) chunks = space_.split(pages.tokens);
+  const Duration timeout = options.timeout > Duration::zero() ? options.timeout
+                                                              : context_.limits.retrieve_timeout;
+  return begin<RetrieveResult>(
+      timeout, std::move(refusal), std::move(options.on_done),
+      [this, chunks = std::move(chunks),
+       slots = std::vector<int64_t>(pages.slots.begin(), pages.slots.end()),
+       on_layer = std::move(options.on_layer)](RetrieveOperation::Done done) mutable {
+        return std::make_shared<RetrieveOperation>(context_, std::move(chunks), std::move(slots),
+                                                   std::move(on_layer), std::move(done));
+      });
+}
+
+OperationHandle<PrefetchResult> CacheCore::prefetch(std::span<const uint32_t> tokens) {
+  return begin<PrefetchResult>(
+      context_.limits.retrieve_timeout, Status(), nullptr,
+      [this, chunks = space_.split(tokens)](PrefetchOperation::Done done) mutable {
+        return std::make_shared<PrefetchOperation>(context_, std::move(chunks), std::move(done));
+      });
+}
+
+size_t CacheCore::clear(std::span<const uint32_t> tokens) {
+  auto promised = std::make_shared<Promised<size_t>>();
+  control_.post([this, promised, keys = keys_of(space_.split(tokens))]() mutable {
+    storage_.remove(std::move(keys), [promised](size_t removed) { promised->set(removed); });
+  });
+  return promised->wait_until(context_.now() + context_.limits.store_timeout).value_or(0);
+}
+
+// ---- what it did, and its end
+
+CacheStats CacheCore::stats() const {
+  const CacheCounters& counters = context_.counters;
+  CacheStats stats;
+  stats.lookups = counters.lookups.load();
+  stats.looked_up_tokens = counters.looked_up_tokens.load();
+  stats.found_tokens = counters.found_tokens.load();
+  stats.retrieved_tokens = counters.retrieved_tokens.load();
+  stats.stored_chunks = counters.stored_chunks.load();
+  stats.mismatched_chunks = counters.mismatched_chunks.load();
+  stats.prefetched_chunks = counters.prefetched_chunks.load();
+  stats.shared_fetches = storage_.stats().shared_fetches;
+  stats.promotions = storage_.stats().promotions;
+  const MemoryPoolUsage usage = context_.pool.usage();
+  stats.pool_bytes = usage.slot_bytes * usage.num_slots;
+  stats.pool_peak_bytes = usage.slot_bytes * usage.peak_used_slots;
+  stats.pool_used_bytes = usage.slot_bytes * usage.used_slots;
+  stats.pool_refused = usage.refused;
+  for (const std::shared_ptr<Sink>& sink : sinks_) {
+    const SinkStats from = sink->stats();
+    SinkReport& report = stats.sinks.emplace_back();
+    report.name = sink->name();
+    report.hits = from.hits;
+    report.hit_bytes = from.hit_bytes;
+    for (size_t cause = 0; cause < kNumMissCauses; ++cause) {
+      report.misses.emplace_back(miss_cause_name(static_cast<MissCause>(cause)),
+                                 from.misses.at(cause));
+    }
+    report.puts = from.puts;
+    report.put_bytes = from.put_bytes;
+    report.failed_puts = from.failed_puts;
+    report.refused_puts = from.refused_puts;
+    report.late_items = from.late_items;
+    report.in_flight_bytes = from.in_flight_bytes;
+    report.max_in_flight_bytes = from.max_in_flight_bytes;
+    report.usage = sink->backend().usage();
+  }
+  return stats;
+}
+
+bool CacheCore::close(Duration timeout) {
+  const TimePoint deadline = context_.now() + timeout;
+  auto closed = std::make_shared<Promised<bool>>();
+  control_.post([this, closed, deadline] {
+    is_closed_ = true;
+    const auto operations = operations_;
+    for (const auto& operation : operations) {
+      operation->stop(Status(StatusCode::kCancelled, "the cache engine ends"));
+    }
+    storage_.close(deadline, [closed](bool all) { closed->set(all); });
+  });
+  return closed->wait_until(deadline + kSlack).value_or(false);
+}
+
+}  // namespace kvferry

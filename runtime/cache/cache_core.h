@@ -1,0 +1,56 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <unordered_set>
+#include <vector>
+
+#include "kvferry/cache_engine.h"
+#include "runtime/cache/cache_context.h"
+#include "runtime/thread_executor.h"
+
+namespace kvferry {
+
+/// A CacheEngine over sinks that somebody has made: what CacheEngine is, without configuration.
+///
+/// Threads: any thread, but for its end; executors, pool and copiers are borrowed and outlive it.
+class CacheCore {
+ public:
+  CacheCore(ThreadExecutor& control, WorkPool& copiers, MemoryPool& pool, TokenChunks space,
+            std::vector<std::shared_ptr<Sink>> sinks, CacheLimits limits, Logger* logger);
+  CacheCore(const CacheCore&) = delete;
+  CacheCore& operator=(const CacheCore&) = delete;
+
+  LookupResult lookup(std::span<const uint32_t> tokens, bool pin);
+  OperationHandle<StoreResult> store(const PagedTokens& pages, StoreOptions options);
+  OperationHandle<RetrieveResult> retrieve(const PagedTokens& pages, RetrieveOptions options);
+  OperationHandle<PrefetchResult> prefetch(std::span<const uint32_t> tokens);
+  size_t clear(std::span<const uint32_t> tokens);
+  CacheStats stats() const;
+  const std::vector<std::shared_ptr<Sink>>& sinks() const { return sinks_; }
+
+  /// Ends every operation and closes every sink. False when one has not closed by `timeout`: then
+  /// nothing of it may be destroyed any more.
+  bool close(Duration timeout);
+
+ private:
+  std::vector<size_t> find_prefix(const std::vector<TokenChunk>& chunks, TimePoint deadline);
+  size_t pin_prefix(const std::vector<TokenChunk>& chunks, const std::vector<size_t>& sinks,
+                    TimePoint deadline, LookupResult& result);
+  template <typename T, typename Make>
+  OperationHandle<T> begin(Duration timeout, Status refusal, std::function<void(const T&)> on_done,
+                           Make make);
+
+  ThreadExecutor& control_;
+  const TokenChunks space_;
+  const std::vector<std::shared_ptr<Sink>> sinks_;
+  StorageManager storage_;
+  CacheContext context_;
+  std::atomic<uint64_t> next_owner_{1};
+
+  // Control executor only.
+  std::unordered_set<std::shared_ptr<CacheOperation>> operations_;
+  bool is_closed_ = false;
+};
+
+}  // namespace kvferry

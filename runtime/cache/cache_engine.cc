@@ -1,0 +1,120 @@
+#include "kvferry/cache_engine.h"
+
+#include <utility>
+
+#include "runtime/cache/cache_core.h"
+#include "runtime/cache/cache_parts.h"
+
+namespace kvferry {
+namespace {
+
+constexpr Duration kCloseTimeout = std::chrono::seconds(30);
+
+CacheLimits limits_of(const CacheConfig& config) {
+  CacheLimits limits;
+  limits.store_timeout = config.store_timeout;
+  limits.retrieve_timeout = config.retrieve_timeout;
+  limits.lookup_timeout = config.lookup_timeout;
+  limits.pin_timeout = config.pin_timeout;
+  limits.prefetch_max_in_flight_bytes = config.prefetch_max_in_flight_bytes;
+  limits.min_retrieve_tokens = config.min_retrieve_tokens;
+  limits.copy_threads = static_cast<size_t>(config.copy_threads);
+  return limits;
+}
+
+}  // namespace
+
+class CacheEngine::Impl {
+ public:
+  Impl(std::unique_ptr<CacheParts> parts, TokenChunks space, const CacheConfig& config,
+       Logger* logger)
+      : parts_(std::move(parts)), logger_(logger) {
+    SinkLimits limits;
+    limits.max_in_flight_bytes = config.sinks.max_in_flight_bytes;
+    limits.put_timeout = config.store_timeout;
+    std::vector<std::shared_ptr<Sink>> sinks;
+    for (auto& backend : parts_->backends) {
+      sinks.push_back(std::make_shared<Sink>(std::move(backend), limits, *parts_->control));
+    }
+    parts_->backends.clear();
+    core_ = std::make_unique<CacheCore>(*parts_->control, *parts_->copiers, *parts_->pool,
+                                        std::move(space), std::move(sinks), limits_of(config),
+                                        logger);
+  }
+
+  ~Impl() {
+    if (!core_->close(kCloseTimeout)) {
+      // A backend that is still at work may touch anything of this; it stays as it is.
+      if (logger_ != nullptr) {
+        logger_->log(LogLevel::kError, "cache_engine_abandoned reason=a sink did not close");
+      }
+      static_cast<void>(core_.release());
+      static_cast<void>(parts_.release());
+      return;
+    }
+    parts_->copiers.reset();  // ends what is being copied, which posts to the control executor
+    parts_->control->stop();
+    parts_->sink_executors.clear();
+    parts_->io.reset();
+  }
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+
+  CacheCore& core() { return *core_; }
+
+ private:
+  std::unique_ptr<CacheParts> parts_;
+  Logger* const logger_;
+  std::unique_ptr<CacheCore> core_;
+};
+
+Result<std::unique_ptr<CacheEngine>> CacheEngine::create(CacheEngineOptions options) {
+  CacheEngineKey identity;
+  identity.model = std::move(options.model);
+  identity.world_size = options.world_size;
+  identity.worker_id = options.worker_id;
+  identity.tags = std::move(options.tags);
+  ChunkHasherOptions hashing;
+  hashing.chunk_tokens = options.config.chunk_tokens;
+  hashing.seed = options.config.hash_seed;
+  hashing.hash_partial_chunk = options.config.save_unfull_chunk;
+  KVFERRY_ASSIGN_OR_RETURN(TokenChunks space,
+                           TokenChunks::create(std::move(identity), std::move(hashing),
+                                               std::move(options.pages)));
+  KVFERRY_ASSIGN_OR_RETURN(
+      auto parts, compose_cache(options.config, space.chunk_bytes(), options.logger));
+  return std::unique_ptr<CacheEngine>(new CacheEngine(std::make_unique<Impl>(
+      std::move(parts), std::move(space), options.config, options.logger)));
+}
+
+CacheEngine::CacheEngine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+CacheEngine::~CacheEngine() = default;
+
+LookupResult CacheEngine::lookup(std::span<const uint32_t> tokens, bool pin) {
+  return impl_->core().lookup(tokens, pin);
+}
+
+OperationHandle<StoreResult> CacheEngine::store(const PagedTokens& pages, StoreOptions options) {
+  return impl_->core().store(pages, std::move(options));
+}
+
+OperationHandle<RetrieveResult> CacheEngine::retrieve(const PagedTokens& pages,
+                                                      RetrieveOptions options) {
+  return impl_->core().retrieve(pages, std::move(options));
+}
+
+OperationHandle<PrefetchResult> CacheEngine::prefetch(std::span<const uint32_t> tokens) {
+  return impl_->core().prefetch(tokens);
+}
+
+size_t CacheEngine::clear(std::span<const uint32_t> tokens) { return impl_->core().clear(tokens); }
+
+CacheStats CacheEngine::stats() const { return impl_->core().stats(); }
+
+std::vector<StorageBackend*> CacheEngine::sinks() const {
+  std::vector<StorageBackend*> sinks;
+  for (const std::shared_ptr<Sink>& sink : impl_->core().sinks()) sinks.push_back(&sink->backend());
+  return sinks;
+}
+
+}  // namespace kvferry

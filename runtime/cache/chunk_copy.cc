@@ -1,0 +1,63 @@
+#include "runtime/cache/chunk_copy.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+#include <vector>
+
+#include "kvferry/chunk_record.h"
+
+namespace kvferry {
+
+Status gather_chunk(const TokenChunks& space, const TokenChunk& chunk,
+                    std::span<const int64_t> slots, MemoryObj& obj) {
+  if (std::any_of(slots.begin(), slots.end(), [](int64_t slot) { return slot < 0; })) {
+    return Status(StatusCode::kInvalidArgument,
+                  "chunk " + chunk.key.to_string() +
+                      " lacks tokens at its source (a negative slot); store what is complete");
+  }
+  const std::array<SlotMapping, 1> groups = {slots};
+  ChunkLayout layout = space.layout(chunk.num_tokens());
+  KVFERRY_ASSIGN_OR_RETURN(const PagedCopy copy,
+                           PagedCopy::create(space.pages(), layout, groups));
+  std::vector<uint64_t> digests(static_cast<size_t>(layout.num_tiles()));
+  obj.resize(copy.chunk_bytes());
+  KVFERRY_RETURN_IF_ERROR(gather(copy, 0, copy.num_planes(), obj.bytes(), digests));
+  obj.layout = std::move(layout);
+  obj.token_begin = chunk.begin;
+  obj.token_end = chunk.end;
+  obj.tile_digests = std::move(digests);
+  obj.chunk_digest = bound_chunk_digest(make_chunk_record(chunk.key, obj));
+  obj.set_verified(true);
+  return {};
+}
+
+Result<ChunkScatter> ChunkScatter::create(const TokenChunks& space, const TokenChunk& chunk,
+                                          std::span<const int64_t> slots, MemoryObjPtr obj) {
+  const std::array<SlotMapping, 1> groups = {slots};
+  KVFERRY_ASSIGN_OR_RETURN(PagedCopy copy,
+                           PagedCopy::create(space.pages(), obj->layout, groups));
+  return ChunkScatter(chunk.key, std::move(copy), std::move(obj));
+}
+
+Status ChunkScatter::scatter_planes(int32_t plane_begin, int32_t plane_end) {
+  const auto tiles = static_cast<size_t>(copy_.tiles_per_plane());
+  const size_t first = static_cast<size_t>(plane_begin) * tiles;
+  std::vector<uint64_t> found(static_cast<size_t>(plane_end - plane_begin) * tiles);
+  KVFERRY_RETURN_IF_ERROR(scatter(copy_, plane_begin, plane_end, obj_->bytes(), found));
+  const auto [wrong, expected] =
+      std::mismatch(found.begin(), found.end(), obj_->tile_digests.begin() + static_cast<std::ptrdiff_t>(first));
+  if (wrong == found.end()) return {};
+  return Status(StatusCode::kDataLoss,
+                "chunk " + key_.to_string() + ": tile " +
+                    std::to_string(first + static_cast<size_t>(wrong - found.begin())) +
+                    " has other bytes than its digest says");
+}
+
+Status ChunkScatter::scatter_all() {
+  KVFERRY_RETURN_IF_ERROR(scatter_planes(0, num_planes()));
+  obj_->set_verified(true);
+  return {};
+}
+
+}  // namespace kvferry

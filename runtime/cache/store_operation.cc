@@ -1,0 +1,192 @@
+#include "runtime/cache/store_operation.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "runtime/cache/chunk_copy.h"
+
+namespace kvferry {
+namespace {
+
+/// Between two looks at whether memory or a sink has room again.
+constexpr Duration kRoomPoll = std::chrono::milliseconds(1);
+
+bool lacks_any(const std::vector<bool>& missing) {
+  return std::find(missing.begin(), missing.end(), true) != missing.end();
+}
+
+}  // namespace
+
+StoreOperation::StoreOperation(CacheContext& context, std::vector<TokenChunk> chunks,
+                               std::vector<int64_t> slots, std::function<void()> on_pages_read,
+                               Done done)
+    : context_(context),
+      slots_(std::move(slots)),
+      on_pages_read_(std::move(on_pages_read)),
+      done_(std::move(done)) {
+  chunks_.reserve(chunks.size());
+  for (TokenChunk& what : chunks) chunks_.emplace_back().what = std::move(what);
+  result_.chunks = chunks_.size();
+}
+
+void StoreOperation::start(TimePoint deadline) {
+  context_.control.post_at(deadline, [weak = weak_from_this()] {
+    if (const auto self = weak.lock()) {
+      self->stop(Status(StatusCode::kDeadlineExceeded,
+                        "store did not end in time; what was not gathered by then is not stored"));
+    }
+  });
+  std::vector<CacheEngineKey> keys;
+  keys.reserve(chunks_.size());
+  for (const Chunk& chunk : chunks_) keys.push_back(chunk.what.key);
+  context_.storage.find_missing(
+      std::move(keys), std::min(deadline, context_.now() + context_.limits.lookup_timeout),
+      [self = shared_from_this()](std::vector<std::vector<bool>> missing) {
+        self->on_missing_known(std::move(missing));
+      });
+}
+
+void StoreOperation::on_missing_known(std::vector<std::vector<bool>> missing) {
+  knows_missing_ = true;
+  for (size_t i = 0; i < chunks_.size(); ++i) chunks_[i].missing = std::move(missing[i]);
+  advance();
+}
+
+void StoreOperation::stop(const Status& why) {
+  if (!done_ || is_stopped_) return;
+  is_stopped_ = true;
+  note(why);
+  finish_if_done();
+}
+
+void StoreOperation::advance() {
+  while (knows_missing_ && !is_stopped_ && next_ < chunks_.size()) {
+    Chunk& chunk = chunks_[next_];
+    if (!lacks_any(chunk.missing) || context_.storing.contains(chunk.what.key)) {
+      ++result_.held;
+      ++next_;
+      continue;
+    }
+    if (gathering_ > context_.limits.copy_threads) return;  // its end comes back here
+    if (!is_ready_for(chunk)) {
+      wait_a_moment();
+      return;
+    }
+    const size_t before = next_;
+    begin_gather(next_);
+    if (next_ == before) {
+      wait_a_moment();
+      return;
+    }
+  }
+  finish_if_done();
+}
+
+bool StoreOperation::is_ready_for(const Chunk& chunk) const {
+  for (size_t i = 0; i < chunk.missing.size(); ++i) {
+    const Sink& sink = context_.storage.sink(i);
+    if (chunk.missing[i] && sink.is_moving() && !sink.has_room(context_.space.chunk_bytes())) {
+      return false;
+    }
+  }
+  return true;
+}
+
+void StoreOperation::wait_a_moment() {
+  if (is_waiting_) return;
+  is_waiting_ = true;
+  context_.control.post_at(context_.now() + kRoomPoll, [self = shared_from_this()] {
+    self->is_waiting_ = false;
+    self->advance();
+  });
+}
+
+void StoreOperation::begin_gather(size_t index) {
+  Chunk& chunk = chunks_[index];
+  auto obj = context_.pool.allocate(context_.space.size_bytes(chunk.what));
+  if (!obj.has_value()) {
+    if (obj.error().code() == StatusCode::kResourceExhausted) return;  // later
+    note(obj.error());
+    ++result_.lost;
+    ++next_;
+    return;
+  }
+  ++next_;
+  ++open_;
+  chunk.is_ours = true;
+  context_.storing.insert(chunk.what.key);
+  gather(index, std::move(obj).value());
+}
+
+void StoreOperation::gather(size_t index, MemoryObjPtr obj) {
+  ++gathering_;
+  context_.copiers.submit([self = shared_from_this(), index, obj = std::move(obj)] {
+    const TokenChunk& what = self->chunks_[index].what;
+    const auto slots =
+        std::span(self->slots_)
+            .subspan(static_cast<size_t>(what.begin), static_cast<size_t>(what.num_tokens()));
+    Status status = gather_chunk(self->context_.space, what, slots, *obj);
+    self->context_.control.post([self, index, obj, status = std::move(status)] {
+      --self->gathering_;
+      if (status.is_ok()) {
+        self->put(index, obj);
+      } else {
+        self->note(status);
+        self->end_chunk(index);
+      }
+      self->advance();
+    });
+  });
+}
+
+void StoreOperation::put(size_t index, const MemoryObjPtr& obj) {
+  Chunk& chunk = chunks_[index];
+  chunk.open_puts =
+      static_cast<size_t>(std::count(chunk.missing.begin(), chunk.missing.end(), true));
+  context_.storage.store(chunk.what.key, obj, chunk.missing,
+                         [self = shared_from_this(), index](size_t, const Status& status) {
+                           self->on_put(index, status);
+                         });
+}
+
+void StoreOperation::on_put(size_t index, const Status& status) {
+  Chunk& chunk = chunks_[index];
+  --chunk.open_puts;
+  if (status.is_ok()) {
+    ++chunk.good_puts;
+  } else {
+    ++result_.failed_puts;
+    note(status);
+  }
+  if (chunk.open_puts > 0) return;
+  end_chunk(index);
+  advance();
+}
+
+void StoreOperation::end_chunk(size_t index) {
+  Chunk& chunk = chunks_[index];
+  if (chunk.is_ours) context_.storing.erase(chunk.what.key);
+  chunk.is_ours = false;
+  --open_;
+  if (chunk.good_puts > 0) {
+    ++result_.stored;
+    context_.counters.stored_chunks.fetch_add(1);
+  } else {
+    ++result_.lost;
+  }
+}
+
+void StoreOperation::note(const Status& status) {
+  if (result_.status.is_ok()) result_.status = status;
+}
+
+void StoreOperation::finish_if_done() {
+  const bool all_begun = is_stopped_ || (knows_missing_ && next_ == chunks_.size());
+  if (all_begun && gathering_ == 0 && on_pages_read_) std::exchange(on_pages_read_, nullptr)();
+  // Stopped, it does not wait for puts: they own what they put, and end by themselves.
+  if (!done_ || !all_begun || gathering_ > 0 || (open_ > 0 && !is_stopped_)) return;
+  result_.lost += chunks_.size() - next_;
+  std::exchange(done_, nullptr)(result_);
+}
+
+}  // namespace kvferry

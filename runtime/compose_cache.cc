@@ -1,0 +1,76 @@
+// Names of sinks become objects here, in the order of the tiers.
+
+#include <utility>
+
+#include "backends/local_cpu/factory.h"
+#include "runtime/cache/cache_parts.h"
+
+namespace kvferry {
+namespace {
+
+size_t round_up_to_page(size_t bytes) { return (bytes + 4095) / 4096 * 4096; }
+
+Status make_threads(const CacheConfig& config, CacheParts& parts) {
+  KVFERRY_ASSIGN_OR_RETURN(
+      parts.io, ThreadWorkPool::create("kv-io", static_cast<size_t>(config.io_threads)));
+  KVFERRY_ASSIGN_OR_RETURN(
+      parts.copiers, ThreadWorkPool::create("kv-copy", static_cast<size_t>(config.copy_threads)));
+  KVFERRY_ASSIGN_OR_RETURN(parts.control, ThreadExecutor::create("kv-cache", parts.clock));
+  return {};
+}
+
+Status make_pool(const CacheConfig& config, size_t chunk_bytes, CacheParts& parts) {
+  const size_t slots = config.local_cpu.pool_bytes / round_up_to_page(chunk_bytes);
+  if (slots < 2) {
+    return Status(StatusCode::kInvalidArgument,
+                  "max_local_cpu_size is " + std::to_string(config.local_cpu.pool_bytes) +
+                      " bytes, in which two chunks of " + std::to_string(chunk_bytes) +
+                      " bytes have no room; raise it, or lower chunk_size");
+  }
+  KVFERRY_ASSIGN_OR_RETURN(parts.pool,
+                           MemoryPool::create({.slot_bytes = chunk_bytes, .num_slots = slots}));
+  return {};
+}
+
+/// The context of a sink that has a thread of its own.
+Result<BackendContext> make_context(std::string name, const CacheConfig& config, Logger* logger,
+                                    CacheParts& parts) {
+  BackendContext context;
+  KVFERRY_ASSIGN_OR_RETURN(std::unique_ptr<ThreadExecutor> executor,
+                           ThreadExecutor::create("kv-" + name, parts.clock));
+  context.name = std::move(name);
+  context.executor = executor.get();
+  context.work_pool = parts.io.get();
+  context.allocator = parts.pool.get();
+  context.logger = logger;
+  context.blocking_timeout = config.retrieve_timeout;
+  parts.sink_executors.push_back(std::move(executor));
+  return context;
+}
+
+Status add_local_cpu(const CacheConfig& config, size_t chunk_bytes, Logger* logger,
+                     CacheParts& parts) {
+  if (!config.local_cpu.is_tier) return {};
+  LocalCpuOptions options;
+  options.policy = config.policy;
+  options.max_bytes = parts.pool->bytes();
+  options.typical_chunk_bytes = chunk_bytes;
+  KVFERRY_ASSIGN_OR_RETURN(BackendContext context,
+                           make_context("local_cpu", config, logger, parts));
+  KVFERRY_ASSIGN_OR_RETURN(auto backend, make_local_cpu_backend(std::move(context), options));
+  parts.backends.push_back(std::move(backend));
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<CacheParts>> compose_cache(const CacheConfig& config, size_t chunk_bytes,
+                                                  Logger* logger) {
+  auto parts = std::make_unique<CacheParts>();
+  KVFERRY_RETURN_IF_ERROR(make_pool(config, chunk_bytes, *parts));
+  KVFERRY_RETURN_IF_ERROR(make_threads(config, *parts));
+  KVFERRY_RETURN_IF_ERROR(add_local_cpu(config, chunk_bytes, logger, *parts));
+  return parts;
+}
+
+}  // namespace kvferry

@@ -1,0 +1,111 @@
+#pragma once
+
+#include <array>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "kvferry/storage_backend.h"
+#include "runtime/storage/miss_cause.h"
+#include "runtime/transfer/slot_sharing.h"
+
+namespace kvferry {
+
+struct SinkLimits {
+  size_t max_in_flight_bytes = size_t{256} << 20;  ///< of gets and puts that the backend has
+  size_t max_queued_items = 4096;
+  Duration put_timeout = std::chrono::seconds(30);
+};
+
+struct SinkStats {
+  uint64_t hits = 0;
+  uint64_t hit_bytes = 0;
+  std::array<uint64_t, kNumMissCauses> misses{};
+  uint64_t puts = 0;
+  uint64_t put_bytes = 0;
+  uint64_t failed_puts = 0;
+  uint64_t refused_puts = 0;  ///< had no room, or came while it stood still
+  uint64_t late_items = 0;    ///< ended after their deadline
+  size_t in_flight_bytes = 0;
+  size_t max_in_flight_bytes = 0;
+  size_t queued_items = 0;
+};
+
+/// One get or put that waits for its sink or is under way.
+class SinkTicket;
+using SinkTicketPtr = std::shared_ptr<SinkTicket>;
+
+/// A backend and what the runtime allows it: bytes in flight, a queue in which foreground comes
+/// before prefetch before background (with a starvation bound), a deadline for every item.
+///
+/// An item ends for its caller at its deadline; what it holds stays counted as in flight until the
+/// backend ends it. A backend that never does fills its own bound, and nothing else.
+///
+/// Threads: the control executor only, but for stats(); completions come on it too, never from
+///   inside the call.
+class Sink : public std::enable_shared_from_this<Sink> {
+ public:
+  /// `control` is borrowed.
+  Sink(std::unique_ptr<StorageBackend> backend, SinkLimits limits, Executor& control);
+
+  StorageBackend& backend() { return *backend_; }
+  const StorageBackend& backend() const { return *backend_; }
+  const std::string& name() const { return backend_->name(); }
+  /// Answers at once, in its calls.
+  bool is_memory() const { return backend_->traits().is_memory; }
+
+  SinkTicketPtr get(const CacheEngineKey& key, size_t size_bytes, FetchPriority priority,
+                    TimePoint deadline, std::function<void(Result<MemoryObjPtr>)> done);
+  /// Refused at once (kResourceExhausted) without has_room(), so that nothing waits for a sink that
+  /// stands still.
+  void put(const CacheEngineKey& key, MemoryObjPtr obj, std::function<void(Status)> done);
+  /// Empty: could not be asked in time.
+  void contains(std::vector<CacheEngineKey> keys, TimePoint deadline,
+                std::function<void(std::vector<bool>)> done);
+
+  /// One that still waits goes first from now on.
+  void raise(const SinkTicketPtr& ticket, FetchPriority priority);
+
+  bool has_room(size_t bytes) const;
+  /// It has ended something lately, or has nothing to do.
+  bool is_moving() const;
+
+  /// A chunk that it gave was no good.
+  void count_miss(MissCause cause);
+  SinkStats stats() const KVFERRY_EXCLUDES(mutex_);
+
+ private:
+  using Deadline = std::pair<TimePoint, SinkTicketPtr>;
+
+  void enqueue(SinkTicketPtr ticket);
+  void pump();
+  void start(const SinkTicketPtr& ticket);
+  /// The backend has ended it.
+  void finish(const SinkTicketPtr& ticket, Result<MemoryObjPtr> outcome);
+  /// Its caller hears of it, once.
+  void report(const SinkTicketPtr& ticket, Result<MemoryObjPtr> outcome);
+  size_t budget(FetchPriority priority) const;
+  bool fits(const SinkTicket& ticket) const;
+  void arm_deadline();
+  void on_deadline();
+
+  const std::unique_ptr<StorageBackend> backend_;
+  const SinkLimits limits_;
+  Executor& control_;
+
+  std::array<std::deque<SinkTicketPtr>, kNumPriorities> waiting_;
+  PriorityTurns turns_;
+  std::set<Deadline> deadlines_;
+  TimePoint armed_for_ = TimePoint::max();
+  TimePoint last_end_{};
+
+  mutable Mutex mutex_;
+  SinkStats stats_ KVFERRY_GUARDED_BY(mutex_);
+  size_t in_flight_bytes_ = 0;
+  size_t queued_put_bytes_ = 0;
+};
+
+}  // namespace kvferry

@@ -1,0 +1,213 @@
+#include "runtime/storage/storage_manager.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace kvferry {
+namespace {
+
+constexpr size_t kNowhere = static_cast<size_t>(-1);
+
+}  // namespace
+
+std::optional<size_t> StorageManager::memory_sink() const {
+  for (size_t i = 0; i < sinks_.size(); ++i) {
+    if (sinks_[i]->is_memory()) return i;
+  }
+  return std::nullopt;
+}
+
+// ---- out of the sinks
+
+void StorageManager::fetch(const ChunkRequest& request, size_t first_sink,
+                           std::function<void(FetchedChunk)> done) {
+  // Who starts past the first sink has seen what the sinks before gave: that is another fetch.
+  const bool is_shared = first_sink == 0;
+  if (const auto found = fetches_.find(request.key); is_shared && found != fetches_.end()) {
+    const std::shared_ptr<SharedFetch>& fetch = found->second;
+    shared_fetches_.fetch_add(1);
+    fetch->waiters.push_back(std::move(done));
+    fetch->request.deadline = std::max(fetch->request.deadline, request.deadline);
+    if (request.priority < fetch->request.priority) {
+      fetch->request.priority = request.priority;
+      if (fetch->ticket) sinks_[fetch->sink]->raise(fetch->ticket, request.priority);
+    }
+    return;
+  }
+  auto fetch = std::make_shared<SharedFetch>();
+  fetch->request = request;
+  fetch->sink = first_sink;
+  fetch->waiters.push_back(std::move(done));
+  if (is_shared) fetches_.emplace(request.key, fetch);
+  try_next_sink(fetch);
+}
+
+void StorageManager::try_next_sink(const std::shared_ptr<SharedFetch>& fetch) {
+  if (fetch->sink >= sinks_.size()) {
+    control_.post([this, fetch] { end_fetch(fetch, {}); });
+    return;
+  }
+  const ChunkRequest& request = fetch->request;
+  fetch->ticket = sinks_[fetch->sink]->get(
+      request.key, request.size_bytes, request.priority, request.deadline,
+      [this, fetch](Result<MemoryObjPtr> obj) {
+        fetch->ticket.reset();
+        if (obj.has_value() && obj.value()) {
+          end_fetch(fetch, {std::move(obj).value(), fetch->sink});
+          return;
+        }
+        // Torn or foreign: it must not be looked at again.
+        if (!obj.has_value() && obj.error().code() == StatusCode::kDataLoss) {
+          discard(fetch->request.key, fetch->sink);
+        }
+        ++fetch->sink;
+        try_next_sink(fetch);
+      });
+}
+
+void StorageManager::end_fetch(const std::shared_ptr<SharedFetch>& fetch,
+                               const FetchedChunk& chunk) {
+  const auto found = fetches_.find(fetch->request.key);
+  if (found != fetches_.end() && found->second == fetch) fetches_.erase(found);
+  for (const auto& waiter : std::exchange(fetch->waiters, {})) waiter(chunk);
+}
+
+void StorageManager::discard(const CacheEngineKey& key, size_t sink) {
+  discarded_.fetch_add(1);
+  sinks_[sink]->backend().submit_remove({&key, 1}, true, [](size_t, const Result<bool>&) {});
+}
+
+void StorageManager::promote(const CacheEngineKey& key, const MemoryObjPtr& obj, size_t from) {
+  const std::optional<size_t> memory = memory_sink();
+  if (!memory.has_value() || *memory >= from) return;
+  promotions_.fetch_add(1);
+  sinks_[*memory]->put(key, obj, [](const Status& status) {
+    status.ignore("the cache is full of chunks in use: the chunk stays where it came from");
+  });
+}
+
+// ---- into them
+
+void StorageManager::store(const CacheEngineKey& key, const MemoryObjPtr& obj,
+                           const std::vector<bool>& into,
+                           const std::function<void(size_t sink, Status)>& done) {
+  for (size_t i = 0; i < sinks_.size(); ++i) {
+    if (!into[i]) continue;
+    sinks_[i]->put(key, obj, [done, i](Status status) { done(i, std::move(status)); });
+  }
+}
+
+void StorageManager::find_missing(std::vector<CacheEngineKey> keys, TimePoint deadline,
+                                  std::function<void(std::vector<std::vector<bool>>)> done) {
+  struct Answers {
+    std::vector<std::vector<bool>> missing;
+    size_t open = 0;
+    std::function<void(std::vector<std::vector<bool>>)> done;
+  };
+  auto answers = std::make_shared<Answers>();
+  answers->missing.assign(keys.size(), std::vector<bool>(sinks_.size(), false));
+  answers->open = sinks_.size();
+  answers->done = std::move(done);
+  if (sinks_.empty()) {
+    control_.post([answers] { answers->done(std::move(answers->missing)); });
+    return;
+  }
+  for (size_t i = 0; i < sinks_.size(); ++i) {
+    sinks_[i]->contains(keys, deadline, [answers, i](const std::vector<bool>& held) {
+      for (size_t k = 0; k < held.size(); ++k) answers->missing[k][i] = !held[k];
+      if (--answers->open == 0) answers->done(std::move(answers->missing));
+    });
+  }
+}
+
+// ---- where they are
+
+void StorageManager::find_prefix(std::vector<CacheEngineKey> keys, TimePoint deadline,
+                                 std::function<void(std::vector<size_t>)> done) {
+  std::vector<size_t> found(keys.size(), kNowhere);
+  ask_next_sink(std::make_shared<std::vector<CacheEngineKey>>(std::move(keys)), deadline, 0,
+                std::move(found), std::move(done));
+}
+
+void StorageManager::ask_next_sink(const std::shared_ptr<std::vector<CacheEngineKey>>& keys,
+                                   TimePoint deadline, size_t sink, std::vector<size_t> found,
+                                   std::function<void(std::vector<size_t>)> done) {
+  const auto gap = std::find(found.begin(), found.end(), kNowhere);
+  if (sink >= sinks_.size() || gap == found.end()) {
+    found.erase(gap, found.end());
+    control_.post([done = std::move(done), found = std::move(found)] { done(found); });
+    return;
+  }
+  std::vector<size_t> asked;
+  std::vector<CacheEngineKey> missing;
+  for (auto i = static_cast<size_t>(gap - found.begin()); i < found.size(); ++i) {
+    if (found[i] != kNowhere) continue;
+    asked.push_back(i);
+    missing.push_back((*keys)[i]);
+  }
+  sinks_[sink]->contains(
+      std::move(missing), deadline,
+      [this, keys, deadline, sink, asked = std::move(asked), found = std::move(found),
+       done = std::move(done)](const std::vector<bool>& held) mutable {
+        for (size_t i = 0; i < held.size(); ++i) {
+          if (held[i]) found[asked[i]] = sink;
+        }
+        ask_next_sink(keys, deadline, sink + 1, std::move(found), std::move(done));
+      });
+}
+
+// ---- ends
+
+void StorageManager::remove(std::vector<CacheEngineKey> keys, std::function<void(size_t)> done) {
+  struct Answers {
+    Mutex mutex;
+    std::vector<bool> was_held KVFERRY_GUARDED_BY(mutex);
+    size_t open KVFERRY_GUARDED_BY(mutex) = 0;
+  };
+  auto answers = std::make_shared<Answers>();
+  {
+    MutexLock lock(answers->mutex);
+    answers->was_held.resize(keys.size());
+    answers->open = keys.size() * sinks_.size();
+    if (answers->open == 0) {
+      control_.post([done = std::move(done)] { done(0); });
+      return;
+    }
+  }
+  for (const std::shared_ptr<Sink>& sink : sinks_) {
+    sink->backend().submit_remove(
+        keys, true, [this, answers, done](size_t item, const Result<bool>& was_held) {
+          MutexLock lock(answers->mutex);
+          if (was_held.has_value() && *was_held) answers->was_held[item] = true;
+          if (--answers->open > 0) return;
+          const auto held = std::count(answers->was_held.begin(), answers->was_held.end(), true);
+          control_.post([done, held] { done(static_cast<size_t>(held)); });
+        });
+  }
+}
+
+void StorageManager::close(TimePoint deadline, std::function<void(bool)> on_closed) {
+  struct Ends {
+    size_t open = 0;
+    std::function<void(bool)> on_closed;
+  };
+  auto ends = std::make_shared<Ends>();
+  ends->open = sinks_.size() + 1;
+  ends->on_closed = std::move(on_closed);
+  const auto end = [this, ends] {
+    control_.post([ends] {
+      if (--ends->open == 0 && ends->on_closed) std::exchange(ends->on_closed, nullptr)(true);
+    });
+  };
+  for (const std::shared_ptr<Sink>& sink : sinks_) sink->backend().close(end);
+  control_.post_at(deadline, [ends] {
+    if (ends->on_closed) std::exchange(ends->on_closed, nullptr)(false);
+  });
+  end();
+}
+
+StorageManagerStats StorageManager::stats() const {
+  return {shared_fetches_.load(), promotions_.load(), discarded_.load()};
+}
+
+}  // namespace kvferry

@@ -1,0 +1,104 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+#include "runtime/memory/memory_pool.h"
+#include "runtime/storage/sink.h"
+
+namespace kvferry {
+
+/// A chunk that a sink gave. Not verified unless the object says so.
+struct FetchedChunk {
+  MemoryObjPtr obj;  ///< null: no sink has it, or gave it in time
+  size_t sink = 0;   ///< index of the one that gave it
+};
+
+/// What a caller wants of one chunk.
+struct ChunkRequest {
+  CacheEngineKey key;
+  size_t size_bytes = 0;
+  FetchPriority priority = FetchPriority::kForeground;
+  TimePoint deadline = TimePoint::max();
+};
+
+struct StorageManagerStats {
+  uint64_t shared_fetches = 0;  ///< found an equal one under way and waited for that
+  uint64_t promotions = 0;
+  uint64_t discarded = 0;       ///< taken out because their bytes were not what the digests say
+};
+
+/// The sinks in the order of their tiers: where a chunk is, and how it gets into and out of them.
+///
+/// Threads: the control executor only, but for stats(); callbacks come on it, never from inside
+///   the call.
+class StorageManager {
+ public:
+  StorageManager(Executor& control, std::vector<std::shared_ptr<Sink>> sinks)
+      : control_(control), sinks_(std::move(sinks)) {}
+
+  size_t num_sinks() const { return sinks_.size(); }
+  Sink& sink(size_t index) { return *sinks_[index]; }
+  const Sink& sink(size_t index) const { return *sinks_[index]; }
+  /// The first tier that answers from memory; empty if there is none (local_cpu: False).
+  std::optional<size_t> memory_sink() const;
+
+  /// Reads a chunk from the first sink that gives it, from `first_sink` on. Equal ones under way
+  /// are fetched once; the most urgent says how.
+  void fetch(const ChunkRequest& request, size_t first_sink,
+             std::function<void(FetchedChunk)> done);
+
+  /// Puts it, by reference, into the sinks that `into` says; `done` once for each of them.
+  void store(const CacheEngineKey& key, const MemoryObjPtr& obj, const std::vector<bool>& into,
+             const std::function<void(size_t sink, Status)>& done);
+
+  /// For each key, in which sinks it is missing. One that cannot be asked in time misses nothing:
+  /// it gets no puts either.
+  void find_missing(std::vector<CacheEngineKey> keys, TimePoint deadline,
+                    std::function<void(std::vector<std::vector<bool>>)> done);
+
+  /// How many of the keys, from the first on without a gap, some sink holds, and which one.
+  void find_prefix(std::vector<CacheEngineKey> keys, TimePoint deadline,
+                   std::function<void(std::vector<size_t> sinks)> done);
+
+  /// A verified chunk that came from `from`: kept in memory from now on.
+  void promote(const CacheEngineKey& key, const MemoryObjPtr& obj, size_t from);
+
+  /// What `sink` gave is no good: it is taken out there.
+  void discard(const CacheEngineKey& key, size_t sink);
+
+  /// Takes keys out of all sinks, pinned or not; calls back with how many were in any.
+  void remove(std::vector<CacheEngineKey> keys, std::function<void(size_t)> done);
+
+  /// Closes every backend, then calls back: false when one had not closed by `deadline`.
+  void close(TimePoint deadline, std::function<void(bool is_closed)> on_closed);
+
+  StorageManagerStats stats() const;
+
+ private:
+  struct SharedFetch {
+    ChunkRequest request;
+    std::vector<std::function<void(FetchedChunk)>> waiters;
+    size_t sink = 0;
+    SinkTicketPtr ticket;
+  };
+
+  void try_next_sink(const std::shared_ptr<SharedFetch>& fetch);
+  void end_fetch(const std::shared_ptr<SharedFetch>& fetch, const FetchedChunk& chunk);
+  void ask_next_sink(const std::shared_ptr<std::vector<CacheEngineKey>>& keys, TimePoint deadline,
+                     size_t sink, std::vector<size_t> found,
+                     std::function<void(std::vector<size_t>)> done);
+
+  Executor& control_;
+  const std::vector<std::shared_ptr<Sink>> sinks_;
+  std::unordered_map<CacheEngineKey, std::shared_ptr<SharedFetch>> fetches_;
+  std::atomic<uint64_t> shared_fetches_{0};
+  std::atomic<uint64_t> promotions_{0};
+  std::atomic<uint64_t> discarded_{0};
+};
+
+}  // namespace kvferry
