@@ -18,12 +18,6 @@ std::byte pattern_byte(uint64_t seed, size_t index) {
 
 }  // namespace
 
-Status contract_broken(std::string what) { return {StatusCode::kInternal, std::move(what)}; }
-
-Status expect(bool holds, const std::string& what) {
-  return holds ? Status() : contract_broken(what);
-}
-
 void fill_source(std::span<std::byte> bytes, uint64_t seed) {
   for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = pattern_byte(seed, i);
 }

@@ -9,6 +9,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "conformance/expect.h"
 #include "conformance/transport_contract.h"
 
 namespace kvferry {
@@ -112,10 +113,6 @@ class LinkPair {
 
 constexpr std::byte kPoison{0xDB};
 
-/// An error of a case. Codes say nothing here; the message is all.
-Status contract_broken(std::string what);
-/// OK if `holds`.
-Status expect(bool holds, const std::string& what);
 /// OK if the destination holds exactly the payload that the offer was made with, and poison after.
 Status expect_delivered(const ContractOffer& offer);
 /// OK if every byte is poison.

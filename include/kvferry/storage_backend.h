@@ -69,6 +69,7 @@ struct BackendStats {
   uint64_t get_bytes = 0;
   uint64_t removed = 0;
   uint64_t open_items = 0;  ///< begun and not ended
+  uint64_t stray_ends = 0;  ///< of items that had ended or never were: the backend's bug, ignored
 };
 
 /// Ends of the items of one batch: each is called exactly once for each index, in any order, on any
@@ -96,6 +97,7 @@ using PinDone = std::function<void(size_t item, Result<bool> is_done)>;
 ///
 /// Threads: any thread, internally locked. Blocking methods wait up to the context's
 ///   blocking_timeout and are not for executors.
+/// Owner:   whoever made it closes it, and destroys it once that has ended
 class KVFERRY_EXPORT StorageBackend {
  public:
   virtual ~StorageBackend() = default;
@@ -163,6 +165,14 @@ class KVFERRY_EXPORT StorageBackend {
   struct Books;
 
   TimePoint blocking_deadline() const;
+  template <typename Outcome>
+  void end_all_closed(size_t num_items, const std::function<void(size_t, Outcome)>& done) const;
+  std::vector<bool> contains_and_wait(std::span<const CacheEngineKey> keys);
+  std::vector<bool> pin_and_wait(std::span<const CacheEngineKey> keys, PinOwner owner);
+  void unpin_later(const CacheEngineKey& key, PinOwner owner);
+  bool is_intact(const CacheEngineKey& key, MemoryObj& obj);
+  void verify_on_pool(const CacheEngineKey& key, MemoryObjPtr obj,
+                      std::function<void(MemoryObjPtr)> take);
 
   const BackendContext context_;
   const BackendTraits traits_;
