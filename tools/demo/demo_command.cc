@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "tools/demo/interrupts.h"
+#include "tools/interrupts.h"
 #include "tools/demo/report.h"
 #include "tools/demo/supervisor.h"
 #include "tools/host_memory.h"

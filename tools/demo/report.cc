@@ -138,6 +138,18 @@ nlohmann::json report_json(const DemoPlan& plan, const DemoReport& report) {
   };
 }
 
+std::string progress_text(const DemoReport& report) {
+  std::array<char, 160> text{};
+  std::snprintf(text.data(), text.size(), "%lld chunks moved, %lld reused, %lld verified, %.2f GB/s",
+                static_cast<long long>(report.chunks_moved),
+                static_cast<long long>(report.chunks_reused),
+                static_cast<long long>(report.chunks_verified),
+                report.transfer_seconds > 0
+                    ? static_cast<double>(report.bytes_moved) / 1e9 / report.transfer_seconds
+                    : 0.0);
+  return text.data();
+}
+
 std::string report_table(const DemoPlan& plan, const DemoReport& report) {
   const double hit_rate = report.tokens == 0 ? 0
                                              : 100.0 * static_cast<double>(report.tokens_held) /

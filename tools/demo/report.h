@@ -60,6 +60,8 @@ struct DemoReport {
 };
 
 nlohmann::json report_json(const DemoPlan& plan, const DemoReport& report);
+/// What a run has done so far, for the line that people see during it.
+std::string progress_text(const DemoReport& report);
 std::string report_table(const DemoPlan& plan, const DemoReport& report);
 
 }  // namespace kvferry

@@ -41,7 +41,7 @@ Status worker_error(const WorkerProcess& worker, const nlohmann::json& reply) {
 }  // namespace
 
 Supervisor::Supervisor(const DemoPlan& plan, Interrupts& interrupts)
-    : plan_(plan), interrupts_(interrupts), progress_(plan.requests.size()) {}
+    : plan_(plan), interrupts_(interrupts), progress_("kvferry demo", plan.requests.size()) {}
 
 Supervisor::~Supervisor() {
   // Whoever presses Ctrl-C does not want to wait for what the workers are at.
@@ -125,7 +125,7 @@ Status Supervisor::start_workers() {
 Status Supervisor::replay(std::optional<StageMeasurer>& measurer, DemoReport& report) {
   for (const TraceRequest& request : plan_.requests) {
     KVFERRY_RETURN_IF_ERROR(replay_one(request, report));
-    progress_.show(report);
+    progress_.show(static_cast<size_t>(report.requests), progress_text(report));
     if (!measurer) continue;
     KVFERRY_RETURN_IF_ERROR(
         measurer->between_requests(report.requests, static_cast<int64_t>(plan_.requests.size())));

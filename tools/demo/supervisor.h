@@ -8,8 +8,8 @@
 
 #include "kvferry/status.h"
 #include "tools/demo/demo_options.h"
-#include "tools/demo/interrupts.h"
-#include "tools/demo/progress.h"
+#include "tools/interrupts.h"
+#include "tools/progress.h"
 #include "tools/demo/report.h"
 #include "tools/demo/silence_watch.h"
 #include "tools/demo/stage_measurer.h"

@@ -5,7 +5,7 @@
 
 #include "core/printable.h"
 #include "runtime/control/inspect.h"
-#include "tools/demo/flag_values.h"
+#include "tools/flag_values.h"
 
 namespace kvferry {
 namespace {

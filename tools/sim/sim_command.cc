@@ -11,7 +11,7 @@
 
 #include "kvferry/mutex.h"
 #include "runtime/steady_clock.h"
-#include "tools/demo/flag_values.h"
+#include "tools/flag_values.h"
 #include "tools/json_file.h"
 #include "workload/simulation/simulation.h"
 

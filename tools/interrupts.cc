@@ -1,4 +1,4 @@
-#include "tools/demo/interrupts.h"
+#include "tools/interrupts.h"
 
 #include <string.h>
 #include <sys/signalfd.h>

@@ -1,4 +1,4 @@
-#include "tools/demo/flag_values.h"
+#include "tools/flag_values.h"
 
 #include <algorithm>
 #include <cctype>

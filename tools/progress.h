@@ -4,7 +4,6 @@
 #include <string>
 
 #include "runtime/steady_clock.h"
-#include "tools/demo/report.h"
 
 namespace kvferry {
 
@@ -12,17 +11,19 @@ namespace kvferry {
 /// new one after the first request, every tenth of them, and when none came for a while.
 class Progress {
  public:
-  explicit Progress(size_t total);
+  /// `command` starts the lines of say(): "kvferry demo".
+  Progress(std::string command, size_t total);
   /// Takes the line away from a terminal after the last request; leaves where it ended early.
   ~Progress();
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  void show(const DemoReport& report);
+  void show(size_t done, const std::string& text);
   /// A line of its own, which stays.
   void say(const std::string& line);
 
  private:
+  const std::string command_;
   const size_t total_;
   const bool is_terminal_;
   const SteadyClock clock_;
