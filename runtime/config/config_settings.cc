@@ -110,7 +110,6 @@ class FileReader {
   }
   void add(const YamlEntry& entry, KeyHome home) {
     const std::string where = at(entry.line);
-    if (entry.key == "<<") return;  // said where it was read
     if (const LmcacheKey* key = find_lmcache_only_key(entry.key)) {
       findings_.warn(where, unsupported_text(*key));
       return;
@@ -176,7 +175,7 @@ void read_variable(const std::string& variable, const std::string& text, bool is
   const KeySpec* spec = find_key(name);
   if (spec == nullptr || (is_lmcache && spec->home != KeyHome::kLmcache)) {
     // Others use these prefixes, too: only what looks like a slip is worth a word.
-    const std::string_view nearest = detail::nearest_name(name, known_names());
+    const std::string_view nearest = detail::nearest_name(name, known_names(), 2);
     if (!nearest.empty() && find_key(nearest) != nullptr) {
       findings.warn(
           detail::printable(variable, kMaxEchoed),

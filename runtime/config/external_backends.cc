@@ -13,6 +13,7 @@ namespace kvferry {
 namespace {
 
 constexpr size_t kMaxEchoed = 96;
+constexpr std::string_view kHidden = "***";
 constexpr std::array<std::string_view, 2> kLists = {"external_backends", "storage_plugins"};
 constexpr std::array<std::string_view, 2> kPrefixes = {"external_backend.", "storage_plugin."};
 /// Spellings of the prefixes that would else be taken for something of LMCache's.
@@ -148,6 +149,25 @@ class Collector {
   std::vector<Place> places_;
 };
 
+bool is_secret_key(std::string_view key) {
+  constexpr std::array<std::string_view, 7> kSecrets = {
+      "password", "passwd", "secret", "api_key", "apikey", "access_key", "accesskey"};
+  std::string lower(key);
+  std::ranges::transform(lower, lower.begin(),
+                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  if (lower.ends_with("_file") || lower.ends_with("_path")) return false;
+  return lower.ends_with("token") || std::ranges::any_of(kSecrets, [&](std::string_view word) {
+           return lower.find(word) != std::string::npos;
+         });
+}
+
+bool has_secrets(const YamlNode& node) {
+  return std::ranges::any_of(node.items, has_secrets) ||
+         std::ranges::any_of(node.entries, [](const YamlEntry& entry) {
+           return is_secret_key(entry.key) || has_secrets(entry.value);
+         });
+}
+
 }  // namespace
 
 std::vector<ExternalBackendConfig> make_external_backends(
@@ -162,16 +182,13 @@ std::vector<ExternalBackendConfig> make_external_backends(
   return collector.finish();
 }
 
-bool is_secret_key(std::string_view key) {
-  constexpr std::array<std::string_view, 7> kSecrets = {
-      "password", "passwd", "secret", "api_key", "apikey", "access_key", "accesskey"};
-  std::string lower(key);
-  std::ranges::transform(lower, lower.begin(),
-                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  if (lower.ends_with("_file") || lower.ends_with("_path")) return false;
-  return lower.ends_with("token") || std::ranges::any_of(kSecrets, [&](std::string_view word) {
-           return lower.find(word) != std::string::npos;
-         });
+std::string setting_text(std::string_view key, const YamlNode& value) {
+  if (is_secret_key(key) || has_secrets(value)) return std::string(kHidden);
+  std::string text = yaml_text(value);
+  const size_t scheme = text.find("://");
+  const size_t at = text.rfind('@');
+  if (scheme == std::string::npos || at == std::string::npos || at < scheme) return text;
+  return text.replace(scheme + 3, at - scheme - 3, kHidden);
 }
 
 }  // namespace kvferry

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "kvferry/cache_config.h"
@@ -13,7 +15,8 @@ namespace kvferry {
 std::vector<ExternalBackendConfig> make_external_backends(
     const std::vector<ConfigSetting>& settings, ConfigFindings& findings);
 
-/// Whether the value of a key is not to be shown: it is called a password, token, secret, ...
-bool is_secret_key(std::string_view key);
+/// The value of a backend's setting for people: *** where its key, or one inside it, is called a
+/// password, token, secret, ..., and for the credentials of a URL.
+std::string setting_text(std::string_view key, const YamlNode& value);
 
 }  // namespace kvferry

@@ -13,7 +13,6 @@ namespace kvferry {
 namespace {
 
 constexpr size_t kMaxNotices = 100;
-constexpr std::string_view kHidden = "***";
 
 std::string find_path(const ConfigSources& sources, ConfigFindings& findings) {
   if (!sources.path.empty()) return sources.path;
@@ -79,9 +78,7 @@ std::vector<ConfigValue> effective_values(const CacheConfig& config,
   }
   for (const ConfigSetting& setting : settings) {
     if (!setting.key.starts_with(kExtraPrefix)) continue;
-    values.push_back({setting.key,
-                      is_secret_key(setting.key) ? std::string(kHidden) : yaml_text(setting.value),
-                      setting.where});
+    values.push_back({setting.key, setting_text(setting.key, setting.value), setting.where});
   }
   return values;
 }

@@ -28,13 +28,14 @@ inline size_t edit_distance(std::string_view a, std::string_view b) {
   return last[b.size()];
 }
 
-/// The one of `names` that `word` was probably meant to be; empty if none is near.
+/// The one of `names` that `word` was probably meant to be; empty if none is near, with
+/// `max_distance` edits at most (0: a third of the word, at least two).
 template <typename Names>
-std::string_view nearest_name(std::string_view word, const Names& names) {
+std::string_view nearest_name(std::string_view word, const Names& names, size_t max_distance = 0) {
   constexpr size_t kMaxWord = 80;
   if (word.size() > kMaxWord) return {};
   std::string_view nearest;
-  size_t least = std::max<size_t>(2, word.size() / 3) + 1;
+  size_t least = (max_distance > 0 ? max_distance : std::max<size_t>(2, word.size() / 3)) + 1;
   for (const std::string_view name : names) {
     const size_t distance = edit_distance(word, name);
     if (distance >= least || distance >= name.size()) continue;

@@ -23,7 +23,10 @@ constexpr size_t kMaxEchoed = 64;
 /// bound on depth of its own.
 class TreeBuilder : public YAML::EventHandler {
  public:
-  explicit TreeBuilder(YamlDocument& document) : document_(document) {}
+  TreeBuilder(std::string_view text, YamlDocument& document) : text_(text), document_(document) {}
+
+  /// Whether what follows the last problem makes no sense any more.
+  bool is_over() const { return is_over_; }
 
   void OnDocumentStart(const YAML::Mark& mark) override {  // NOLINT(readability-identifier-naming)
     if (++num_documents_ == 1) return;
@@ -50,6 +53,7 @@ class TreeBuilder : public YAML::EventHandler {
     check_tag(mark, tag);
     YamlNode node = make(mark, YamlNode::Kind::kScalar);
     node.is_quoted = tag == "!";
+    if (node.is_quoted) check_quotes(mark);
     node.text = value;
     if (!node.is_quoted && is_null_text(value)) {
       node.kind = YamlNode::Kind::kNull;
@@ -76,6 +80,7 @@ class TreeBuilder : public YAML::EventHandler {
     YamlNode node;
     YAML::anchor_t anchor = 0;
     std::optional<YamlEntry> entry;  // a key that waits for its value
+    bool is_dropped = false;         // that key was refused
   };
 
   static bool is_null_text(const std::string& text) {
@@ -101,6 +106,22 @@ class TreeBuilder : public YAML::EventHandler {
   void check_tag(const YAML::Mark& mark, const std::string& tag) {
     if (tag.empty() || tag == "?" || tag == "!") return;
     refuse(mark, "the tag '" + detail::printable(tag, kMaxEchoed) + "' is not read; remove it");
+  }
+
+  /// yaml-cpp takes the end of the file for a missing quote.
+  void check_quotes(const YAML::Mark& mark) {
+    const auto at = static_cast<size_t>(std::max(mark.pos, 0));
+    const size_t begin = std::min(text_.find_first_of("\"'|>", at), text_.size());
+    if (begin == text_.size() || text_[begin] == '|' || text_[begin] == '>') return;
+    const char quote = text_[begin];
+    for (size_t i = begin + 1; i < text_.size(); ++i) {
+      if (quote == '"' && text_[i] == '\\')
+        ++i;
+      else if (text_[i] == quote)
+        return;
+    }
+    refuse(mark, std::string("the quote ") + quote + " that starts here has no end");
+    is_over_ = true;
   }
 
   void open(YamlNode node, YAML::anchor_t anchor) {
@@ -136,11 +157,13 @@ class TreeBuilder : public YAML::EventHandler {
   }
   void add_to_map(Open& map, YamlNode node) {
     if (!map.entry) {
-      map.entry = YamlEntry{make_key(node), node.line, {}};
+      map.is_dropped = !check_key(node);
+      map.entry = YamlEntry{node.text, node.line, {}};
       return;
     }
     YamlEntry entry = *std::move(map.entry);
     map.entry.reset();
+    if (map.is_dropped) return;
     entry.value = std::move(node);
     auto& entries = map.node.entries;
     const auto twin = std::ranges::find(entries, entry.key, &YamlEntry::key);
@@ -152,17 +175,17 @@ class TreeBuilder : public YAML::EventHandler {
                                 "' is there twice, first in line " + std::to_string(twin->line) +
                                 "; keep one");
   }
-  std::string make_key(const YamlNode& node) {
+  bool check_key(const YamlNode& node) {
     if (node.kind != YamlNode::Kind::kScalar) {
       refuse_line(node.line, "a key must be a word");
-      return "?" + std::to_string(num_nodes_);  // no twin of another one
+      return false;
     }
-    if (node.text == "<<") {
-      refuse_line(node.line, "merge keys (<<) are not read; write the keys out");
-    }
-    return node.text;
+    if (node.text != "<<") return true;
+    refuse_line(node.line, "merge keys (<<) are not read; write the keys out");
+    return false;
   }
 
+  const std::string_view text_;
   YamlDocument& document_;
   std::vector<Open> open_;
   std::map<YAML::anchor_t, YamlNode> anchors_;
@@ -226,6 +249,7 @@ nlohmann::json to_json(const YamlNode& node) {
 
 YamlDocument parse_yaml(std::string_view text) {
   YamlDocument document;
+  if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);  // a byte order mark
   if (text.size() > kMaxYamlBytes) {
     document.problems.push_back({1, "larger than " + std::to_string(kMaxYamlBytes / 1024) +
                                         " KiB; this is no configuration"});
@@ -235,14 +259,16 @@ YamlDocument parse_yaml(std::string_view text) {
     document.problems.push_back(*problem);
     return document;
   }
-  TreeBuilder builder(document);
+  TreeBuilder builder(text, document);
   std::istringstream stream{std::string(text)};
   try {
     YAML::Parser parser(stream);
     while (document.problems.empty() && parser.HandleNextDocument(builder)) {
     }
   } catch (const YAML::Exception& error) {
-    document.problems.push_back({error.mark.line + 1, "no valid YAML: " + error.msg});
+    if (!builder.is_over()) {
+      document.problems.push_back({error.mark.line + 1, "no valid YAML: " + error.msg});
+    }
   } catch (const std::exception& error) {
     document.problems.push_back({1, std::string("no valid YAML: ") + error.what()});
   }
