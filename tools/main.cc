@@ -6,6 +6,7 @@
 
 #include "core/printable.h"
 #include "kvferry/version.h"
+#include "tools/config/config_command.h"
 #include "tools/demo/demo_command.h"
 #include "tools/demo/worker_main.h"
 #include "tools/doctor/doctor.h"
@@ -72,21 +73,61 @@ CLI::App* add_sim(CLI::App& app, kvferry::SimFlags& flags) {
   return sim;
 }
 
+struct ConfigFlags {
+  kvferry::ConfigCheckFlags check;
+  std::optional<std::string> schema_json;
+};
+
+CLI::App* add_config(CLI::App& app, ConfigFlags& flags) {
+  CLI::App* config =
+      app.add_subcommand("config", "Say what a configuration means, and what can be configured");
+  config->require_subcommand(1);
+  CLI::App* check = config->add_subcommand(
+      "check", "Say what would be built from a file, or what is wrong with it, line by line");
+  check->add_option("file", flags.check.file,
+                    "LMCache's YAML, with kvferry's own keys in a kvferry: map. Default: what "
+                    "KVFERRY_CONFIG_FILE names, else none");
+  check->add_option("--set", flags.check.sets, "KEY=VALUE, above file and environment; repeatable")
+      ->allow_extra_args(false);
+  check->add_flag("--effective", flags.check.show_effective,
+                  "Print every value and where it came from");
+  add_text(*check, "--json", "FILE", flags.check.json, "Write the findings to this file as well");
+  CLI::App* schema =
+      config->add_subcommand("schema", "Print every key with unit, default, range and meaning");
+  add_text(*schema, "--json", "FILE", flags.schema_json, "Write the keys to this file as well");
+  return config;
+}
+
+/// "a, b and c" of what people can call there.
+std::string subcommand_names(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::App* each : app.get_subcommands([](const CLI::App*) { return true; })) {
+    if (!each->get_group().empty()) names.push_back(each->get_name());
+  }
+  std::string text;
+  for (size_t i = 0; i < names.size(); ++i) {
+    text += (i == 0 ? "" : i + 1 < names.size() ? ", " : " and ") + names[i];
+  }
+  return text;
+}
+
 /// Says what is wrong with a command line; returns the exit code.
 int refuse(const CLI::App& app, const CLI::ParseError& error) {
-  for (const CLI::App* command : app.get_subcommands()) {
-    const std::string name = "kvferry " + command->get_name();
-    std::fprintf(stderr, "%s: %s (see %s --help)\n", name.c_str(), error.what(), name.c_str());
-    return 2;
+  const CLI::App* command = &app;
+  std::string name = "kvferry";
+  while (!command->get_subcommands().empty()) {
+    command = command->get_subcommands().front();
+    name += " " + command->get_name();
   }
-  const std::vector<std::string> words = app.remaining();
+  const std::vector<std::string> words = app.remaining(true);
+  const std::string known = subcommand_names(*command);
   std::string what = error.what();
-  if (!words.empty()) {
+  if (!words.empty() && !known.empty()) {
     constexpr size_t kMaxEchoed = 64;
     what = "'" + kvferry::detail::printable(words.front(), kMaxEchoed) +
-           "' is not known here; the subcommands are demo, doctor and sim";
+           "' is not known here; the subcommands are " + known;
   }
-  std::fprintf(stderr, "kvferry: %s (see kvferry --help)\n", what.c_str());
+  std::fprintf(stderr, "%s: %s (see %s --help)\n", name.c_str(), what.c_str(), name.c_str());
   return 2;
 }
 
@@ -98,6 +139,9 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", "kvferry " KVFERRY_VERSION_STRING);
   app.require_subcommand(1);
   app.footer("Try: kvferry doctor, then kvferry demo.");
+
+  ConfigFlags config_flags;
+  const CLI::App* config = add_config(app, config_flags);
 
   kvferry::DemoFlags flags;
   add_demo(app, flags);
@@ -128,6 +172,10 @@ int main(int argc, char** argv) {
   }
   if (worker->parsed()) return kvferry::run_worker(channel_fd, supervisor_pid);
   if (doctor->parsed()) return kvferry::run_doctor(doctor_flags);
+  if (config->parsed()) {
+    return config->got_subcommand("schema") ? kvferry::run_config_schema(config_flags.schema_json)
+                                            : kvferry::run_config_check(config_flags.check);
+  }
   if (sim->parsed()) return kvferry::run_sim(sim_flags);
   return kvferry::run_demo(flags);
 }

@@ -15,9 +15,6 @@
 
 namespace kvferry {
 
-
-
-
 /// When a chunk on disk counts as stored.
 enum class Durability : uint8_t {
   kNone,   ///< written; a crash of the machine may lose it
@@ -73,7 +70,7 @@ struct ExternalBackendConfig {
   std::string name;
   std::string module_path;   ///< what to load: a file, or a name to look for in plugin_path
   std::string class_name;    ///< which backend of the module; empty: its only one
-  bool is_required = false;  ///< refuse to start without it, instead of a warning
+  bool is_required = true;   ///< refuse to start without it; false: go on, with a warning
   std::map<std::string, std::string> settings;  ///< its own, as they were written
 };
 

@@ -1,0 +1,113 @@
+#include "runtime/config/config_rules.h"
+
+#include <algorithm>
+
+#include "core/printable.h"
+
+namespace kvferry {
+namespace {
+
+constexpr size_t kMaxPeerName = 256;
+
+class Rules {
+ public:
+  Rules(const CacheConfig& config, const WhereSet& where, ConfigFindings& findings)
+      : config_(config), where_(where), findings_(findings) {}
+
+  void check() {
+    check_pool();
+    check_disk();
+    check_remote();
+    check_peers();
+  }
+
+ private:
+  /// The place of the first of `keys` that was set.
+  std::string at(std::initializer_list<std::string_view> keys) const {
+    for (const std::string_view key : keys) {
+      if (std::string place = where_(key); !place.empty()) return place;
+    }
+    return "";
+  }
+  bool has_far_tier() const {
+    return !config_.local_disk.path.empty() || config_.remote.kind != RemoteKind::kNone ||
+           !config_.external_backends.empty() || !config_.peer.peers.empty();
+  }
+
+  void check_pool() {
+    const bool has_pool = config_.local_cpu.pool_bytes > 0;
+    if (!has_pool && config_.local_cpu.is_tier) {
+      findings_.fail(at({"max_local_cpu_size"}),
+                     "key 'max_local_cpu_size': is 0 although local_cpu is True; set its size, or "
+                     "local_cpu: False");
+    } else if (!has_pool && has_far_tier()) {
+      findings_.fail(at({"max_local_cpu_size"}),
+                     "key 'max_local_cpu_size': is 0, but chunks of the other tiers pass through "
+                     "the pool in host memory; set its size");
+    } else if (!config_.local_cpu.is_tier && !has_far_tier()) {
+      findings_.warn(at({"local_cpu"}),
+                     "there is no tier: nothing keeps chunks. Set local_cpu: True, local_disk, "
+                     "remote_url, external_backends or peers");
+    }
+  }
+  void check_disk() {
+    const LocalDiskConfig& disk = config_.local_disk;
+    if (!disk.path.empty() && disk.max_bytes == 0) {
+      findings_.fail(at({"local_disk"}),
+                     "key 'local_disk': needs max_local_disk_size, which is 0; set how many GB it "
+                     "may hold");
+    }
+    if (disk.path.empty() && disk.max_bytes > 0) {
+      findings_.warn(at({"max_local_disk_size"}),
+                     "key 'max_local_disk_size': has no effect without local_disk");
+    }
+  }
+  void check_remote() {
+    const RemoteConfig& remote = config_.remote;
+    if (!remote.password.empty() && !remote.password_file.empty()) {
+      findings_.fail(at({"remote_password_file"}),
+                     "key 'remote_password_file': the password is in remote_url, too; keep one");
+    }
+    if (!remote.username.empty() && remote.password.empty() && remote.password_file.empty()) {
+      findings_.fail(at({"remote_username", "remote_url"}),
+                     "key 'remote_username': needs remote_password_file");
+    }
+    if (remote.kind != RemoteKind::kRedis && !remote.password_file.empty()) {
+      findings_.warn(at({"remote_password_file"}),
+                     "key 'remote_password_file': has no effect unless remote_url is Redis");
+    }
+  }
+  void check_peers() {
+    const PeerConfig& peer = config_.peer;
+    if (peer.name.size() > kMaxPeerName || !detail::is_printable(peer.name)) {
+      findings_.fail(at({"peer_name"}),
+                     "key 'peer_name': must be 1 to 256 characters of plain ASCII");
+    }
+    if (peer.peers.empty() && peer.host.empty()) return;
+    const std::string key = peer.peers.empty() ? "peer_listen" : "peers";
+    if (peer.name.empty()) findings_.fail(at({key}), "key '" + key + "': needs peer_name");
+    if (peer.token_file.empty()) {
+      findings_.fail(at({key}), "key '" + key + "': needs peer_token_file");
+    }
+    const bool is_own_peer =
+        std::ranges::find(peer.peers, peer.name, &PeerAddress::name) != peer.peers.end();
+    if (!peer.name.empty() && is_own_peer) {
+      findings_.fail(at({"peers"}), "key 'peers': names this engine itself ('" +
+                                        detail::printable(peer.name, kMaxPeerName) +
+                                        "'); take it from the list");
+    }
+  }
+
+  const CacheConfig& config_;
+  const WhereSet& where_;
+  ConfigFindings& findings_;
+};
+
+}  // namespace
+
+void check_config_rules(const CacheConfig& config, const WhereSet& where,
+                        ConfigFindings& findings) {
+  Rules(config, where, findings).check();
+}
+
+}  // namespace kvferry
