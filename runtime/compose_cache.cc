@@ -11,8 +11,8 @@ namespace {
 size_t round_up_to_page(size_t bytes) { return (bytes + 4095) / 4096 * 4096; }
 
 Status make_threads(const CacheConfig& config, CacheParts& parts) {
-  KVFERRY_ASSIGN_OR_RETURN(
-      parts.io, ThreadWorkPool::create("kv-io", static_cast<size_t>(config.io_threads)));
+  KVFERRY_ASSIGN_OR_RETURN(parts.io,
+                           ThreadWorkPool::create("kv-io", static_cast<size_t>(config.io_threads)));
   KVFERRY_ASSIGN_OR_RETURN(
       parts.copiers, ThreadWorkPool::create("kv-copy", static_cast<size_t>(config.copy_threads)));
   KVFERRY_ASSIGN_OR_RETURN(parts.control, ThreadExecutor::create("kv-cache", parts.clock));

@@ -1,5 +1,6 @@
 #include "runtime/spdlog_logger.h"
 
+#include <spdlog/sinks/basic_file_sink.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
@@ -69,7 +70,42 @@ class SpdlogLogger final : public Logger {
   std::array<LineBudget, 4> budgets_;
 };
 
+class FileLogger final : public Logger {
+ public:
+  /// Throws spdlog_ex if the file cannot be opened.
+  FileLogger(const std::string& name, const std::string& path, LogLevel least)
+      : file_(name, std::make_shared<spdlog::sinks::basic_file_sink_mt>(path, true)),
+        stderr_(name, LogLevel::kWarn) {
+    file_.set_level(spdlog_level(least));
+    file_.set_pattern("%H:%M:%S.%e %n %l %v");
+    file_.flush_on(spdlog::level::warn);
+  }
+
+  bool enabled(LogLevel level) const override {
+    return file_.should_log(spdlog_level(level)) || stderr_.enabled(level);
+  }
+
+  void log(LogLevel level, std::string_view line) override {
+    file_.log(spdlog_level(level), spdlog::string_view_t(line.data(), line.size()));
+    if (stderr_.enabled(level)) stderr_.log(level, line);
+  }
+
+ private:
+  spdlog::logger file_;
+  SpdlogLogger stderr_;
+};
+
 }  // namespace
+
+Result<std::unique_ptr<Logger>> make_file_logger(const std::string& name, const std::string& path,
+                                                 LogLevel least) {
+  try {
+    return std::make_unique<FileLogger>(name, path, least);
+  } catch (const spdlog::spdlog_ex& error) {
+    return make_error(StatusCode::kUnavailable,
+                      "log file '" + path + "' cannot be written: " + error.what());
+  }
+}
 
 std::unique_ptr<Logger> make_stderr_logger(const std::string& name, LogLevel least) {
   return std::make_unique<SpdlogLogger>(name, least);

@@ -10,6 +10,7 @@
 #include "tools/demo/demo_command.h"
 #include "tools/demo/worker_main.h"
 #include "tools/doctor/doctor.h"
+#include "tools/replay/replay_command.h"
 #include "tools/sim/sim_command.h"
 #include "tools/standard_streams.h"
 
@@ -111,6 +112,31 @@ std::string subcommand_names(const CLI::App& app) {
   return text;
 }
 
+CLI::App* add_replay(CLI::App& app, kvferry::ReplayFlags& flags) {
+  CLI::App* replay = app.add_subcommand(
+      "replay", "Drive a cache engine and its sinks with the requests of a trace");
+  add_text(*replay, "--trace", "FILE", flags.trace,
+           "Requests as JSON lines, as for kvferry demo. Default: a built-in multi-turn workload");
+  add_text(*replay, "--config", "FILE", flags.config,
+           "The configuration (docs/config.md). Default: as the environment says, else defaults");
+  replay->add_option("--set", flags.settings, "Override one key of the configuration: KEY=VALUE")
+      ->type_name("KEY=VALUE")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  add_text(*replay, "--model", "NAME", flags.model, "As for kvferry demo. Default: qwen2.5-0.5b");
+  add_text(*replay, "--requests", "N", flags.requests, "Replay so many requests at most");
+  add_text(*replay, "--max-tokens", "N", flags.max_tokens, "Cut each prompt to so many tokens");
+  add_text(*replay, "--clients", "N", flags.clients, "Requests at the same time. Default: 2");
+  add_text(*replay, "--speed", "X", flags.speed,
+           "Follow the trace's timestamps, X times as fast. Default: as fast as they are served");
+  add_text(*replay, "--seed", "N", flags.seed, "Seed of workload and fragmentation. Default: 1");
+  add_text(*replay, "--json", "FILE", flags.json, "Write the report to this file as well");
+  add_text(*replay, "--log", "FILE", flags.log, "Write what the engine and its sinks log there");
+  replay->add_flag("--capacity-curve", flags.capacity_curve,
+                   "Add the hit rate by policy at five capacities, as a table and a plot");
+  return replay;
+}
+
 /// Says what is wrong with a command line; returns the exit code.
 int refuse(const CLI::App& app, const CLI::ParseError& error) {
   const CLI::App* command = &app;
@@ -158,6 +184,9 @@ int main(int argc, char** argv) {
   kvferry::SimFlags sim_flags;
   CLI::App* sim = add_sim(app, sim_flags);
 
+  kvferry::ReplayFlags replay_flags;
+  CLI::App* replay = add_replay(app, replay_flags);
+
   int channel_fd = -1;
   int supervisor_pid = 0;
   CLI::App* worker =
@@ -176,6 +205,7 @@ int main(int argc, char** argv) {
     return config->got_subcommand("schema") ? kvferry::run_config_schema(config_flags.schema_json)
                                             : kvferry::run_config_check(config_flags.check);
   }
+  if (replay->parsed()) return kvferry::run_replay(replay_flags);
   if (sim->parsed()) return kvferry::run_sim(sim_flags);
   return kvferry::run_demo(flags);
 }

@@ -68,9 +68,9 @@ struct RemoteConfig {
 /// A backend that was built elsewhere and is loaded by name.
 struct ExternalBackendConfig {
   std::string name;
-  std::string module_path;   ///< what to load: a file, or a name to look for in plugin_path
-  std::string class_name;    ///< which backend of the module; empty: its only one
-  bool is_required = true;   ///< refuse to start without it; false: go on, with a warning
+  std::string module_path;  ///< what to load: a file, or a name to look for in plugin_path
+  std::string class_name;   ///< which backend of the module; empty: its only one
+  bool is_required = true;  ///< refuse to start without it; false: go on, with a warning
   std::map<std::string, std::string> settings;  ///< its own, as they were written
 };
 

@@ -39,8 +39,8 @@ struct PagedTokens {
 };
 
 struct LookupResult {
-  int64_t tokens = 0;               ///< from the first on without a gap; held, not yet verified
-  std::vector<int64_t> sink_tokens; ///< of these, how many come from each sink
+  int64_t tokens = 0;                ///< from the first on without a gap; held, not yet verified
+  std::vector<int64_t> sink_tokens;  ///< of these, how many come from each sink
   /// Keeps them from being evicted until the last copy goes (or pin_timeout); null without `pin`.
   std::shared_ptr<void> pins;
 };
@@ -55,15 +55,16 @@ struct StoreResult {
 };
 
 struct RetrieveResult {
-  int64_t tokens = 0;  ///< the first so many are in their pages, verified. What follows is undefined
+  int64_t tokens =
+      0;  ///< the first so many are in their pages, verified. What follows is undefined
   std::vector<int64_t> sink_tokens;  ///< of these, how many came from each sink
   Status status;                     ///< kDeadlineExceeded, kCancelled or a bad slot; OK for a miss
 };
 
 struct PrefetchResult {
-  int64_t tokens = 0;     ///< the first so many are in memory now
-  size_t fetched = 0;     ///< chunks that were brought
-  size_t refused = 0;     ///< chunks that were not, for lack of room for prefetches
+  int64_t tokens = 0;  ///< the first so many are in memory now
+  size_t fetched = 0;  ///< chunks that were brought
+  size_t refused = 0;  ///< chunks that were not, for lack of room for prefetches
 };
 
 struct StoreOptions {

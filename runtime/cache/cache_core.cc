@@ -23,8 +23,7 @@ std::vector<CacheEngineKey> keys_of(std::span<const TokenChunk> chunks) {
 
 Status check(const PagedTokens& pages) {
   if (pages.tokens.size() == pages.slots.size()) return {};
-  return Status(StatusCode::kInvalidArgument, std::to_string(pages.tokens.size()) +
-                                                  " tokens but " +
+  return Status(StatusCode::kInvalidArgument, std::to_string(pages.tokens.size()) + " tokens but " +
                                                   std::to_string(pages.slots.size()) +
                                                   " slots; give one slot a token");
 }
@@ -89,8 +88,9 @@ std::vector<size_t> CacheCore::find_prefix(const std::vector<TokenChunk>& chunks
       promised->set({});
       return;
     }
-    storage_.find_prefix(std::move(keys), deadline,
-                         [promised](std::vector<size_t> sinks) { promised->set(std::move(sinks)); });
+    storage_.find_prefix(std::move(keys), deadline, [promised](std::vector<size_t> sinks) {
+      promised->set(std::move(sinks));
+    });
   });
   return promised->wait_until(deadline + kSlack).value_or(std::vector<size_t>());
 }
@@ -157,8 +157,8 @@ OperationHandle<T> CacheCore::begin(Duration timeout, Status refusal,
     });
   });
   const TimePoint deadline = context_.now() + timeout;
-  auto begin_here = [this, state, slot, deadline, refusal = std::move(refusal), on_done = std::move(on_done),
-                     make = std::move(make)]() mutable {
+  auto begin_here = [this, state, slot, deadline, refusal = std::move(refusal),
+                     on_done = std::move(on_done), make = std::move(make)]() mutable {
     auto operation = make([this, state, slot, on_done = std::move(on_done)](const T& result) {
       if (on_done) on_done(result);
       state->end(result);
@@ -182,8 +182,8 @@ OperationHandle<StoreResult> CacheCore::store(const PagedTokens& pages, StoreOpt
   Status refusal = check(pages);
   std::vector<TokenChunk> chunks;
   if (refusal.is_ok()) chunks = space_.split(pages.tokens);
-  const Duration timeout = options.timeout > Duration::zero() ? options.timeout
-                                                              : context_.limits.store_timeout;
+  const Duration timeout =
+      options.timeout > Duration::zero() ? options.timeout : context_.limits.store_timeout;
   return begin<StoreResult>(
       timeout, std::move(refusal), std::move(options.on_done),
       [this, chunks = std::move(chunks),
@@ -199,8 +199,8 @@ OperationHandle<RetrieveResult> CacheCore::retrieve(const PagedTokens& pages,
   Status refusal = check(pages);
   std::vector<TokenChunk> chunks;
   if (refusal.is_ok()) chunks = space_.split(pages.tokens);
-  const Duration timeout = options.timeout > Duration::zero() ? options.timeout
-                                                              : context_.limits.retrieve_timeout;
+  const Duration timeout =
+      options.timeout > Duration::zero() ? options.timeout : context_.limits.retrieve_timeout;
   return begin<RetrieveResult>(
       timeout, std::move(refusal), std::move(options.on_done),
       [this, chunks = std::move(chunks),

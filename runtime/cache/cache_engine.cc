@@ -37,9 +37,9 @@ class CacheEngine::Impl {
       sinks.push_back(std::make_shared<Sink>(std::move(backend), limits, *parts_->control));
     }
     parts_->backends.clear();
-    core_ = std::make_unique<CacheCore>(*parts_->control, *parts_->copiers, *parts_->pool,
-                                        std::move(space), std::move(sinks), limits_of(config),
-                                        logger);
+    core_ =
+        std::make_unique<CacheCore>(*parts_->control, *parts_->copiers, *parts_->pool,
+                                    std::move(space), std::move(sinks), limits_of(config), logger);
   }
 
   ~Impl() {
@@ -78,13 +78,13 @@ Result<std::unique_ptr<CacheEngine>> CacheEngine::create(CacheEngineOptions opti
   hashing.chunk_tokens = options.config.chunk_tokens;
   hashing.seed = options.config.hash_seed;
   hashing.hash_partial_chunk = options.config.save_unfull_chunk;
-  KVFERRY_ASSIGN_OR_RETURN(TokenChunks space,
-                           TokenChunks::create(std::move(identity), std::move(hashing),
-                                               std::move(options.pages)));
   KVFERRY_ASSIGN_OR_RETURN(
-      auto parts, compose_cache(options.config, space.chunk_bytes(), options.logger));
-  return std::unique_ptr<CacheEngine>(new CacheEngine(std::make_unique<Impl>(
-      std::move(parts), std::move(space), options.config, options.logger)));
+      TokenChunks space,
+      TokenChunks::create(std::move(identity), std::move(hashing), std::move(options.pages)));
+  KVFERRY_ASSIGN_OR_RETURN(auto parts,
+                           compose_cache(options.config, space.chunk_bytes(), options.logger));
+  return std::unique_ptr<CacheEngine>(new CacheEngine(
+      std::make_unique<Impl>(std::move(parts), std::move(space), options.config, options.logger)));
 }
 
 CacheEngine::CacheEngine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

@@ -18,8 +18,7 @@ Status gather_chunk(const TokenChunks& space, const TokenChunk& chunk,
   }
   const std::array<SlotMapping, 1> groups = {slots};
   ChunkLayout layout = space.layout(chunk.num_tokens());
-  KVFERRY_ASSIGN_OR_RETURN(const PagedCopy copy,
-                           PagedCopy::create(space.pages(), layout, groups));
+  KVFERRY_ASSIGN_OR_RETURN(const PagedCopy copy, PagedCopy::create(space.pages(), layout, groups));
   std::vector<uint64_t> digests(static_cast<size_t>(layout.num_tiles()));
   obj.resize(copy.chunk_bytes());
   KVFERRY_RETURN_IF_ERROR(gather(copy, 0, copy.num_planes(), obj.bytes(), digests));
@@ -35,8 +34,7 @@ Status gather_chunk(const TokenChunks& space, const TokenChunk& chunk,
 Result<ChunkScatter> ChunkScatter::create(const TokenChunks& space, const TokenChunk& chunk,
                                           std::span<const int64_t> slots, MemoryObjPtr obj) {
   const std::array<SlotMapping, 1> groups = {slots};
-  KVFERRY_ASSIGN_OR_RETURN(PagedCopy copy,
-                           PagedCopy::create(space.pages(), obj->layout, groups));
+  KVFERRY_ASSIGN_OR_RETURN(PagedCopy copy, PagedCopy::create(space.pages(), obj->layout, groups));
   return ChunkScatter(chunk.key, std::move(copy), std::move(obj));
 }
 
@@ -45,8 +43,8 @@ Status ChunkScatter::scatter_planes(int32_t plane_begin, int32_t plane_end) {
   const size_t first = static_cast<size_t>(plane_begin) * tiles;
   std::vector<uint64_t> found(static_cast<size_t>(plane_end - plane_begin) * tiles);
   KVFERRY_RETURN_IF_ERROR(scatter(copy_, plane_begin, plane_end, obj_->bytes(), found));
-  const auto [wrong, expected] =
-      std::mismatch(found.begin(), found.end(), obj_->tile_digests.begin() + static_cast<std::ptrdiff_t>(first));
+  const auto [wrong, expected] = std::mismatch(
+      found.begin(), found.end(), obj_->tile_digests.begin() + static_cast<std::ptrdiff_t>(first));
   if (wrong == found.end()) return {};
   return Status(StatusCode::kDataLoss,
                 "chunk " + key_.to_string() + ": tile " +

@@ -22,24 +22,23 @@ size_t PrefixPins::pin(const std::shared_ptr<Sink>& sink, std::vector<CacheEngin
     answers->missing = keys.size();
   }
   auto named = std::make_shared<std::vector<CacheEngineKey>>(std::move(keys));
-  backend.submit_pin(
-      *named, owner_, PinOp::kPin,
-      [answers, named, weak = std::weak_ptr<Sink>(sink), owner = owner_](
-          size_t item, const Result<bool>& is_pinned) {
-        const bool pinned = is_pinned.has_value() && *is_pinned;
-        bool is_late = false;
-        {
-          MutexLock lock(answers->mutex);
-          is_late = answers->is_late;
-          if (!is_late) answers->pinned[item] = pinned;
-          if (--answers->missing == 0) answers->ended.notify_all();
-        }
-        const std::shared_ptr<Sink> alive = weak.lock();
-        if (!is_late || !pinned || !alive) return;
-        // Nobody waits for it any more, so nobody would unpin it.
-        alive->backend().submit_pin({&(*named)[item], 1}, owner, PinOp::kUnpin,
-                                    [](size_t, const Result<bool>&) {});
-      });
+  backend.submit_pin(*named, owner_, PinOp::kPin,
+                     [answers, named, weak = std::weak_ptr<Sink>(sink), owner = owner_](
+                         size_t item, const Result<bool>& is_pinned) {
+                       const bool pinned = is_pinned.has_value() && *is_pinned;
+                       bool is_late = false;
+                       {
+                         MutexLock lock(answers->mutex);
+                         is_late = answers->is_late;
+                         if (!is_late) answers->pinned[item] = pinned;
+                         if (--answers->missing == 0) answers->ended.notify_all();
+                       }
+                       const std::shared_ptr<Sink> alive = weak.lock();
+                       if (!is_late || !pinned || !alive) return;
+                       // Nobody waits for it any more, so nobody would unpin it.
+                       alive->backend().submit_pin({&(*named)[item], 1}, owner, PinOp::kUnpin,
+                                                   [](size_t, const Result<bool>&) {});
+                     });
   std::vector<bool> pinned;
   {
     MutexLock lock(answers->mutex);

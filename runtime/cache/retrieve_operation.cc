@@ -111,8 +111,7 @@ void RetrieveOperation::on_fetched(size_t index, const FetchedChunk& fetched) {
     fetch(index, chunk.sink + 1);
     return;
   }
-  auto scatter =
-      ChunkScatter::create(context_.space, chunk.what, slots_of(chunk), fetched.obj);
+  auto scatter = ChunkScatter::create(context_.space, chunk.what, slots_of(chunk), fetched.obj);
   if (!scatter.has_value()) {
     if (status_.is_ok()) status_ = scatter.error();
     cut(index);
@@ -183,9 +182,8 @@ void RetrieveOperation::scatter_layer(int32_t layer) {
       const Chunk& chunk = self->chunks_[good];
       if (chunk.is_skipped) continue;
       const auto& planes = chunk.scatter->obj()->layout.planes;
-      const auto first = std::find_if(planes.begin(), planes.end(), [layer](const auto& plane) {
-        return plane.layer == layer;
-      });
+      const auto first = std::find_if(planes.begin(), planes.end(),
+                                      [layer](const auto& plane) { return plane.layer == layer; });
       const auto last = std::find_if(first, planes.end(),
                                      [layer](const auto& plane) { return plane.layer != layer; });
       wrong = chunk.scatter->scatter_planes(static_cast<int32_t>(first - planes.begin()),
@@ -231,10 +229,9 @@ void RetrieveOperation::cut(size_t index) { end_ = std::min(end_, index); }
 
 void RetrieveOperation::finish_if_done() {
   if (!done_ || copying_ > 0) return;
-  const bool all_good = std::all_of(
-      chunks_.begin(), chunks_.begin() + static_cast<std::ptrdiff_t>(end_), [](const Chunk& chunk) {
-        return is_good(chunk);
-      });
+  const bool all_good =
+      std::all_of(chunks_.begin(), chunks_.begin() + static_cast<std::ptrdiff_t>(end_),
+                  [](const Chunk& chunk) { return is_good(chunk); });
   if (!all_good && on_layer_ && !layers_started_) {
     const bool all_read = std::all_of(
         chunks_.begin(), chunks_.begin() + static_cast<std::ptrdiff_t>(end_),

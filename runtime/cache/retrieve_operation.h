@@ -65,10 +65,10 @@ class RetrieveOperation final : public CacheOperation,
 
   TimePoint deadline_ = TimePoint::max();
   Status status_;
-  size_t next_ = 0;      // to be fetched
-  size_t end_ = 0;       // chunks that may still become good
-  size_t ahead_ = 0;     // being fetched, or fetched and not scattered
-  size_t copying_ = 0;   // scatters under way
+  size_t next_ = 0;     // to be fetched
+  size_t end_ = 0;      // chunks that may still become good
+  size_t ahead_ = 0;    // being fetched, or fetched and not scattered
+  size_t copying_ = 0;  // scatters under way
   bool layers_started_ = false;
   bool is_stopped_ = false;
 };

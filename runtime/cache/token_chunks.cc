@@ -59,8 +59,8 @@ size_t TokenChunks::size_bytes(const TokenChunk& chunk) const {
 
 Status TokenChunks::check_layout(const TokenChunk& chunk, const MemoryObj& obj) const {
   if (obj.token_begin == chunk.begin && obj.token_end == chunk.end &&
-      obj.layout.num_tokens == chunk.num_tokens() &&
-      obj.bytes().size() == size_bytes(chunk) && layout_digest(obj.layout) == layout_digest_) {
+      obj.layout.num_tokens == chunk.num_tokens() && obj.bytes().size() == size_bytes(chunk) &&
+      layout_digest(obj.layout) == layout_digest_) {
     return {};
   }
   return Status(StatusCode::kFailedPrecondition,

@@ -19,7 +19,7 @@ enum class MissCause : uint8_t {
   kDataLoss,     ///< the bytes are not what their digests say, or the record is torn
   kOtherLayout,  ///< the chunk was stored with another layout than this engine's
   kCancelled,
-  kError,        ///< any other fault
+  kError,  ///< any other fault
 };
 inline constexpr size_t kNumMissCauses = 8;
 

@@ -171,9 +171,8 @@ void Sink::start(const SinkTicketPtr& ticket) {
   options.intent = ticket->priority == FetchPriority::kForeground ? GetIntent::kForeground
                                                                   : GetIntent::kPrefetch;
   options.deadline = ticket->deadline;
-  backend_->submit_get(
-      {&ticket->key, 1}, options,
-      [done](size_t, Result<MemoryObjPtr> outcome) { done(std::move(outcome)); });
+  backend_->submit_get({&ticket->key, 1}, options,
+                       [done](size_t, Result<MemoryObjPtr> outcome) { done(std::move(outcome)); });
 }
 
 void Sink::finish(const SinkTicketPtr& ticket, Result<MemoryObjPtr> outcome) {
@@ -292,8 +291,8 @@ void Sink::on_deadline() {
   }
   for (const SinkTicketPtr& ticket : late) {
     const bool was_put = ticket->obj && !ticket->is_started;
-    report(ticket, make_error(StatusCode::kDeadlineExceeded,
-                              "sink " + name() + " did not end it in time"));
+    report(ticket,
+           make_error(StatusCode::kDeadlineExceeded, "sink " + name() + " did not end it in time"));
     if (was_put) {
       queued_put_bytes_ -= ticket->bytes;
       ticket->obj.reset();

@@ -29,7 +29,7 @@ struct ChunkRequest {
 struct StorageManagerStats {
   uint64_t shared_fetches = 0;  ///< found an equal one under way and waited for that
   uint64_t promotions = 0;
-  uint64_t discarded = 0;       ///< taken out because their bytes were not what the digests say
+  uint64_t discarded = 0;  ///< taken out because their bytes were not what the digests say
 };
 
 /// The sinks in the order of their tiers: where a chunk is, and how it gets into and out of them.

@@ -41,8 +41,7 @@ class CacheBench {
     hashing.hash_partial_chunk = options.partial_chunks;
     TokenChunks made = TokenChunks::create(identity, hashing, pages->layout()).value();
     space.emplace(made);
-    pool = MemoryPool::create(
-               {.slot_bytes = made.chunk_bytes(), .num_slots = options.pool_chunks})
+    pool = MemoryPool::create({.slot_bytes = made.chunk_bytes(), .num_slots = options.pool_chunks})
                .value();
     io = ThreadWorkPool::create("io", 2).value();
     copiers = ThreadWorkPool::create("copy", options.limits.copy_threads).value();
@@ -50,8 +49,7 @@ class CacheBench {
     std::vector<std::shared_ptr<Sink>> sinks;
     if (options.has_memory) {
       auto memory = make_local_cpu_backend(context("local_cpu"), {.max_bytes = pool->bytes()});
-      sinks.push_back(
-          std::make_shared<Sink>(std::move(memory).value(), options.sinks, *control));
+      sinks.push_back(std::make_shared<Sink>(std::move(memory).value(), options.sinks, *control));
     }
     for (size_t i = 0; i < options.num_stores; ++i) {
       auto store = std::make_unique<ScriptedBackend>(context("store" + std::to_string(i)));
@@ -112,9 +110,8 @@ class CacheBench {
   Placed filled(std::vector<uint32_t> tokens) {
     Placed placed = place(std::move(tokens));
     for (size_t i = 0; i < placed.chunks.size(); ++i) {
-      EXPECT_THAT(
-          fill_chunk(pages->layout(), placed.slots_of(i), placed.chunks[i].key.chunk_hash),
-          IsOk());
+      EXPECT_THAT(fill_chunk(pages->layout(), placed.slots_of(i), placed.chunks[i].key.chunk_hash),
+                  IsOk());
     }
     return placed;
   }

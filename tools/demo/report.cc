@@ -1,27 +1,10 @@
 #include "tools/demo/report.h"
 
-#include <algorithm>
-#include <array>
-#include <cmath>
-#include <cstdio>
-#include <fstream>
-
 #include "kvferry/version.h"
+#include "tools/report_text.h"
 
 namespace kvferry {
 namespace {
-
-template <typename... Args>
-std::string format(const char* pattern, Args... args) {
-  std::array<char, 512> buffer{};
-  const int length = std::snprintf(buffer.data(), buffer.size(), pattern, args...);
-  return std::string(buffer.data(), std::min(buffer.size() - 1, static_cast<size_t>(length)));
-}
-
-std::string bytes_text(double bytes) {
-  if (bytes >= 1e9) return format("%.2f GB", bytes / 1e9);
-  return format("%.1f MB", bytes / 1e6);
-}
 
 std::string stage_line(const char* name, const StageRate& rate, const char* ceiling) {
   if (!rate.gbps) return format("  %-12s not measured\n", name);
@@ -42,24 +25,10 @@ nlohmann::json or_null(int64_t value) {
   return value > 0 ? nlohmann::json(value) : nlohmann::json();
 }
 
-std::string cpu_name() {
-  std::ifstream file("/proc/cpuinfo");
-  std::string line;
-  while (std::getline(file, line)) {
-    if (line.rfind("model name", 0) == 0) return line.substr(line.find(':') + 2);
-  }
-  return "unknown";
-}
-
 }  // namespace
 
 double DemoReport::request_percentile_ms(double percentile) const {
-  if (request_ms.empty()) return 0;
-  std::vector<double> sorted = request_ms;
-  std::sort(sorted.begin(), sorted.end());
-  const auto rank =
-      static_cast<size_t>(std::ceil(percentile / 100 * static_cast<double>(sorted.size())));
-  return sorted[std::clamp<size_t>(rank, 1, sorted.size()) - 1];
+  return percentile_of(request_ms, percentile);
 }
 
 std::vector<std::string> DemoReport::problems() const {
@@ -139,15 +108,13 @@ nlohmann::json report_json(const DemoPlan& plan, const DemoReport& report) {
 }
 
 std::string progress_text(const DemoReport& report) {
-  std::array<char, 160> text{};
-  std::snprintf(text.data(), text.size(), "%lld chunks moved, %lld reused, %lld verified, %.2f GB/s",
+  return format("%lld chunks moved, %lld reused, %lld verified, %.2f GB/s",
                 static_cast<long long>(report.chunks_moved),
                 static_cast<long long>(report.chunks_reused),
                 static_cast<long long>(report.chunks_verified),
                 report.transfer_seconds > 0
                     ? static_cast<double>(report.bytes_moved) / 1e9 / report.transfer_seconds
                     : 0.0);
-  return text.data();
 }
 
 std::string report_table(const DemoPlan& plan, const DemoReport& report) {

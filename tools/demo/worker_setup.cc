@@ -1,6 +1,5 @@
 #include "tools/demo/worker_setup.h"
 
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <utility>
@@ -8,6 +7,7 @@
 #include "kvferry/chunk_layout.h"
 #include "kvferry/make_transport.h"
 #include "runtime/spdlog_logger.h"
+#include "tools/report_text.h"
 
 namespace kvferry {
 namespace {
@@ -62,8 +62,6 @@ nlohmann::json trace_json(const TransferEngine& engine, const std::string& role)
 }
 
 nlohmann::json stats_json(const TransferStats& stats) {
-  rusage usage{};
-  ::getrusage(RUSAGE_SELF, &usage);
   return {
       {"chunks_sent", stats.chunks_sent},
       {"chunks_received", stats.chunks_received},
@@ -73,7 +71,7 @@ nlohmann::json stats_json(const TransferStats& stats) {
       {"leases_active", stats.leases_active},
       {"quarantined_bytes", stats.quarantined_bytes},
       {"mismatched_keys", stats.mismatched_keys},
-      {"rss_peak_bytes", int64_t{usage.ru_maxrss} * 1024},
+      {"rss_peak_bytes", rss_peak_bytes()},
   };
 }
 

@@ -40,14 +40,14 @@ TEST_P(LocalCpuContract, Holds) {
   EXPECT_THAT(contract_case.run(fixture), IsOk());
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    All, LocalCpuContract,
-    testing::Combine(testing::ValuesIn(backend_contract_cases()),
-                     testing::Values(CachePolicy::kLru, CachePolicy::kFifo, CachePolicy::kS3Fifo)),
-    [](const auto& row) {
-      return std::string(cache_policy_name(std::get<1>(row.param))) + "_" +
-             std::get<0>(row.param).name;
-    });
+INSTANTIATE_TEST_SUITE_P(All, LocalCpuContract,
+                         testing::Combine(testing::ValuesIn(backend_contract_cases()),
+                                          testing::Values(CachePolicy::kLru, CachePolicy::kFifo,
+                                                          CachePolicy::kS3Fifo)),
+                         [](const auto& row) {
+                           return std::string(cache_policy_name(std::get<1>(row.param))) + "_" +
+                                  std::get<0>(row.param).name;
+                         });
 
 TEST(LocalCpu, KeepsNothingInNoBytes) {
   EXPECT_THAT(make_local_cpu_backend({}, {.max_bytes = 0}),

@@ -27,8 +27,8 @@ TEST(CacheCore, WhatIsStoredComesBackByteForByteIntoOtherPages) {
     EXPECT_THAT(got.status, IsOk());
     EXPECT_EQ(got.tokens, 8 * kChunk);
     EXPECT_TRUE(bench.holds(target, got.tokens));
-    EXPECT_TRUE(are_poisoned(bench.pages->layout(),
-                             std::span(target.slots).subspan(8 * kChunk)).value());
+    EXPECT_TRUE(
+        are_poisoned(bench.pages->layout(), std::span(target.slots).subspan(8 * kChunk)).value());
     EXPECT_EQ(got.sink_tokens.front(), 8 * kChunk);
   }
 }
@@ -369,10 +369,9 @@ TEST(CacheCore, APutThatFailsIsNotVisibleAndSaysSo) {
 TEST(CacheCore, BadPagesAreRefusedAndNothingIsHalfDone) {
   CacheBench bench({});
   auto source = bench.filled(CacheBench::prompt(2 * kChunk, 1));
-  EXPECT_EQ(bench.core->store({source.tokens, std::span(source.slots).first(5)}, {})
-                .wait()
-                .status.code(),
-            StatusCode::kInvalidArgument);
+  EXPECT_EQ(
+      bench.core->store({source.tokens, std::span(source.slots).first(5)}, {}).wait().status.code(),
+      StatusCode::kInvalidArgument);
   EXPECT_EQ(bench.core->retrieve({source.tokens, std::span(source.slots).first(5)}, {})
                 .wait()
                 .status.code(),
