@@ -45,6 +45,7 @@ Result<BackendContext> make_context(std::string name, const CacheConfig& config,
   context.logger = logger;
   context.blocking_timeout = config.retrieve_timeout;
   parts.sink_executors.push_back(std::move(executor));
+  context.metrics = parts.counters.emplace_back(std::make_unique<BackendCounters>()).get();
   return context;
 }
 

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -82,6 +83,14 @@ struct RetrieveOptions {
   std::function<void(int32_t layer, int64_t tokens)> on_layer = nullptr;
 };
 
+/// How long operations of one kind took: counts[i] of them up to upper_bounds_seconds[i], the last
+/// count longer than any.
+struct LatencyReport {
+  std::vector<double> upper_bounds_seconds;
+  std::vector<uint64_t> counts;
+  double sum_seconds = 0;
+};
+
 /// What one sink is and did.
 struct SinkReport {
   std::string name;
@@ -95,7 +104,10 @@ struct SinkReport {
   uint64_t late_items = 0;
   uint64_t in_flight_bytes = 0;
   uint64_t max_in_flight_bytes = 0;
+  uint64_t queued_items = 0;
   BackendUsage usage;
+  std::map<std::string, double> own_counters;  ///< what the backend counts for itself
+  std::map<std::string, double> own_gauges;
 };
 
 struct CacheStats {
@@ -112,6 +124,9 @@ struct CacheStats {
   uint64_t pool_peak_bytes = 0;
   uint64_t pool_used_bytes = 0;
   uint64_t pool_refused = 0;  ///< allocations that found it full
+  LatencyReport lookup_latency;
+  LatencyReport retrieve_latency;
+  LatencyReport store_latency;
   std::vector<SinkReport> sinks;
 };
 
@@ -153,6 +168,8 @@ class KVFERRY_EXPORT CacheEngine {
   size_t clear(std::span<const uint32_t> tokens);
 
   CacheStats stats() const;
+  /// Where metrics are served; 0: nowhere.
+  uint16_t metrics_port() const;
   /// The sinks, in the order in which they are asked. Borrowed.
   std::vector<StorageBackend*> sinks() const;
 

@@ -10,6 +10,7 @@
 #include "runtime/cache/token_chunks.h"
 #include "runtime/memory/memory_pool.h"
 #include "runtime/storage/storage_manager.h"
+#include "runtime/telemetry/latency_histogram.h"
 
 namespace kvferry {
 
@@ -32,6 +33,9 @@ struct CacheCounters {
   std::atomic<uint64_t> stored_chunks{0};
   std::atomic<uint64_t> mismatched_chunks{0};
   std::atomic<uint64_t> prefetched_chunks{0};
+  LatencyHistogram lookup_latency;
+  LatencyHistogram retrieve_latency;
+  LatencyHistogram store_latency;
 };
 
 /// What the operations of one cache engine share. Borrowed by them; outlives them.

@@ -121,7 +121,8 @@ size_t CacheCore::pin_prefix(const std::vector<TokenChunk>& chunks,
 }
 
 LookupResult CacheCore::lookup(std::span<const uint32_t> tokens, bool pin) {
-  const TimePoint deadline = context_.now() + context_.limits.lookup_timeout;
+  const TimePoint begin = context_.now();
+  const TimePoint deadline = begin + context_.limits.lookup_timeout;
   const std::vector<TokenChunk> chunks = space_.split(tokens);
   const std::vector<size_t> sinks = find_prefix(chunks, deadline);
   LookupResult result;
@@ -135,6 +136,7 @@ LookupResult CacheCore::lookup(std::span<const uint32_t> tokens, bool pin) {
   result.tokens = found == 0 ? 0 : found_tokens;
   result.sink_tokens.resize(sinks_.size());
   for (size_t i = 0; i < found; ++i) result.sink_tokens[sinks[i]] += chunks[i].num_tokens();
+  context_.counters.lookup_latency.add(context_.now() - begin);
   context_.counters.lookups.fetch_add(1);
   context_.counters.looked_up_tokens.fetch_add(tokens.size());
   context_.counters.found_tokens.fetch_add(static_cast<uint64_t>(result.tokens));
@@ -145,7 +147,7 @@ LookupResult CacheCore::lookup(std::span<const uint32_t> tokens, bool pin) {
 
 /// `make(done)` makes the operation, which calls `done` once at its end.
 template <typename T, typename Make>
-OperationHandle<T> CacheCore::begin(Duration timeout, Status refusal,
+OperationHandle<T> CacheCore::begin(Duration timeout, Status refusal, LatencyHistogram* latency,
                                     std::function<void(const T&)> on_done, Make make) {
   using State = typename OperationHandle<T>::State;
   auto slot = std::make_shared<std::weak_ptr<CacheOperation>>();
@@ -156,10 +158,13 @@ OperationHandle<T> CacheCore::begin(Duration timeout, Status refusal,
       }
     });
   });
-  const TimePoint deadline = context_.now() + timeout;
-  auto begin_here = [this, state, slot, deadline, refusal = std::move(refusal),
+  const TimePoint begin = context_.now();
+  const TimePoint deadline = begin + timeout;
+  auto begin_here = [this, state, slot, begin, deadline, latency, refusal = std::move(refusal),
                      on_done = std::move(on_done), make = std::move(make)]() mutable {
-    auto operation = make([this, state, slot, on_done = std::move(on_done)](const T& result) {
+    auto operation = make([this, state, slot, begin, latency,
+                           on_done = std::move(on_done)](const T& result) {
+      if (latency != nullptr) latency->add(context_.now() - begin);
       if (on_done) on_done(result);
       state->end(result);
       if (const auto ended = slot->lock()) operations_.erase(ended);
@@ -185,7 +190,7 @@ OperationHandle<StoreResult> CacheCore::store(const PagedTokens& pages, StoreOpt
   const Duration timeout =
       options.timeout > Duration::zero() ? options.timeout : context_.limits.store_timeout;
   return begin<StoreResult>(
-      timeout, std::move(refusal), std::move(options.on_done),
+      timeout, std::move(refusal), &context_.counters.store_latency, std::move(options.on_done),
       [this, chunks = std::move(chunks),
        slots = std::vector<int64_t>(pages.slots.begin(), pages.slots.end()),
        on_read = std::move(options.on_pages_read)](StoreOperation::Done done) mutable {
@@ -202,7 +207,7 @@ OperationHandle<RetrieveResult> CacheCore::retrieve(const PagedTokens& pages,
   const Duration timeout =
       options.timeout > Duration::zero() ? options.timeout : context_.limits.retrieve_timeout;
   return begin<RetrieveResult>(
-      timeout, std::move(refusal), std::move(options.on_done),
+      timeout, std::move(refusal), &context_.counters.retrieve_latency, std::move(options.on_done),
       [this, chunks = std::move(chunks),
        slots = std::vector<int64_t>(pages.slots.begin(), pages.slots.end()),
        on_layer = std::move(options.on_layer)](RetrieveOperation::Done done) mutable {
@@ -213,7 +218,7 @@ OperationHandle<RetrieveResult> CacheCore::retrieve(const PagedTokens& pages,
 
 OperationHandle<PrefetchResult> CacheCore::prefetch(std::span<const uint32_t> tokens) {
   return begin<PrefetchResult>(
-      context_.limits.retrieve_timeout, Status(), nullptr,
+      context_.limits.retrieve_timeout, Status(), nullptr, nullptr,
       [this, chunks = space_.split(tokens)](PrefetchOperation::Done done) mutable {
         return std::make_shared<PrefetchOperation>(context_, std::move(chunks), std::move(done));
       });
@@ -246,6 +251,9 @@ CacheStats CacheCore::stats() const {
   stats.pool_peak_bytes = usage.slot_bytes * usage.peak_used_slots;
   stats.pool_used_bytes = usage.slot_bytes * usage.used_slots;
   stats.pool_refused = usage.refused;
+  stats.lookup_latency = counters.lookup_latency.report();
+  stats.retrieve_latency = counters.retrieve_latency.report();
+  stats.store_latency = counters.store_latency.report();
   for (const std::shared_ptr<Sink>& sink : sinks_) {
     const SinkStats from = sink->stats();
     SinkReport& report = stats.sinks.emplace_back();
@@ -263,7 +271,12 @@ CacheStats CacheCore::stats() const {
     report.late_items = from.late_items;
     report.in_flight_bytes = from.in_flight_bytes;
     report.max_in_flight_bytes = from.max_in_flight_bytes;
+    report.queued_items = from.queued_items;
     report.usage = sink->backend().usage();
+    if (sink->counters() != nullptr) {
+      report.own_counters = sink->counters()->counters();
+      report.own_gauges = sink->counters()->gauges();
+    }
   }
   return stats;
 }

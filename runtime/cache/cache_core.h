@@ -38,8 +38,8 @@ class CacheCore {
   size_t pin_prefix(const std::vector<TokenChunk>& chunks, const std::vector<size_t>& sinks,
                     TimePoint deadline, LookupResult& result);
   template <typename T, typename Make>
-  OperationHandle<T> begin(Duration timeout, Status refusal, std::function<void(const T&)> on_done,
-                           Make make);
+  OperationHandle<T> begin(Duration timeout, Status refusal, LatencyHistogram* latency,
+                           std::function<void(const T&)> on_done, Make make);
 
   ThreadExecutor& control_;
   const TokenChunks space_;

@@ -4,6 +4,7 @@
 
 #include "runtime/cache/cache_core.h"
 #include "runtime/cache/cache_parts.h"
+#include "runtime/telemetry/metrics_server.h"
 
 namespace kvferry {
 namespace {
@@ -33,8 +34,9 @@ class CacheEngine::Impl {
     limits.max_in_flight_bytes = config.sinks.max_in_flight_bytes;
     limits.put_timeout = config.store_timeout;
     std::vector<std::shared_ptr<Sink>> sinks;
-    for (auto& backend : parts_->backends) {
-      sinks.push_back(std::make_shared<Sink>(std::move(backend), limits, *parts_->control));
+    for (size_t i = 0; i < parts_->backends.size(); ++i) {
+      sinks.push_back(std::make_shared<Sink>(std::move(parts_->backends[i]), limits,
+                                             *parts_->control, parts_->counters[i].get()));
     }
     parts_->backends.clear();
     core_ =
@@ -43,6 +45,7 @@ class CacheEngine::Impl {
   }
 
   ~Impl() {
+    metrics_.reset();
     if (!core_->close(kCloseTimeout)) {
       // A backend that is still at work may touch anything of this; it stays as it is.
       if (logger_ != nullptr) {
@@ -61,11 +64,21 @@ class CacheEngine::Impl {
   Impl& operator=(const Impl&) = delete;
 
   CacheCore& core() { return *core_; }
+  uint16_t metrics_port() const { return metrics_ ? metrics_->port() : uint16_t{0}; }
+
+  Status serve_metrics(const MetricsConfig& config) {
+    if (config.port == 0) return {};
+    KVFERRY_ASSIGN_OR_RETURN(
+        metrics_, make_metrics_server(config.host, static_cast<uint16_t>(config.port),
+                                      [core = core_.get()] { return core->stats(); }));
+    return {};
+  }
 
  private:
   std::unique_ptr<CacheParts> parts_;
   Logger* const logger_;
   std::unique_ptr<CacheCore> core_;
+  std::unique_ptr<MetricsServer> metrics_;
 };
 
 Result<std::unique_ptr<CacheEngine>> CacheEngine::create(CacheEngineOptions options) {
@@ -83,8 +96,10 @@ Result<std::unique_ptr<CacheEngine>> CacheEngine::create(CacheEngineOptions opti
       TokenChunks::create(std::move(identity), std::move(hashing), std::move(options.pages)));
   KVFERRY_ASSIGN_OR_RETURN(auto parts,
                            compose_cache(options.config, space.chunk_bytes(), options.logger));
-  return std::unique_ptr<CacheEngine>(new CacheEngine(
-      std::make_unique<Impl>(std::move(parts), std::move(space), options.config, options.logger)));
+  auto impl = std::make_unique<Impl>(std::move(parts), std::move(space), options.config,
+                                     options.logger);
+  KVFERRY_RETURN_IF_ERROR(impl->serve_metrics(options.config.metrics));
+  return std::unique_ptr<CacheEngine>(new CacheEngine(std::move(impl)));
 }
 
 CacheEngine::CacheEngine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -110,6 +125,8 @@ OperationHandle<PrefetchResult> CacheEngine::prefetch(std::span<const uint32_t> 
 size_t CacheEngine::clear(std::span<const uint32_t> tokens) { return impl_->core().clear(tokens); }
 
 CacheStats CacheEngine::stats() const { return impl_->core().stats(); }
+
+uint16_t CacheEngine::metrics_port() const { return impl_->metrics_port(); }
 
 std::vector<StorageBackend*> CacheEngine::sinks() const {
   std::vector<StorageBackend*> sinks;

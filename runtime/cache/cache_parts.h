@@ -6,6 +6,7 @@
 #include "kvferry/cache_engine.h"
 #include "runtime/memory/memory_pool.h"
 #include "runtime/steady_clock.h"
+#include "runtime/telemetry/backend_counters.h"
 #include "runtime/thread_executor.h"
 #include "runtime/thread_work_pool.h"
 
@@ -19,7 +20,9 @@ struct CacheParts {
   std::vector<std::unique_ptr<ThreadExecutor>> sink_executors;
   std::unique_ptr<ThreadWorkPool> copiers;
   std::unique_ptr<ThreadExecutor> control;
-  std::vector<std::unique_ptr<StorageBackend>> backends;  ///< in the order of the tiers
+  /// In the order of the tiers; of each, what it counts for itself.
+  std::vector<std::unique_ptr<BackendCounters>> counters;
+  std::vector<std::unique_ptr<StorageBackend>> backends;
 };
 
 /// Makes all of it from a configuration, or nothing.

@@ -24,8 +24,9 @@ class SinkTicket {
   bool is_reported = false;
 };
 
-Sink::Sink(std::unique_ptr<StorageBackend> backend, SinkLimits limits, Executor& control)
-    : backend_(std::move(backend)), limits_(limits), control_(control) {
+Sink::Sink(std::unique_ptr<StorageBackend> backend, SinkLimits limits, Executor& control,
+           const BackendCounters* counters)
+    : backend_(std::move(backend)), limits_(limits), control_(control), counters_(counters) {
   last_end_ = control.clock().now();
 }
 

@@ -10,6 +10,7 @@
 
 #include "kvferry/storage_backend.h"
 #include "runtime/storage/miss_cause.h"
+#include "runtime/telemetry/backend_counters.h"
 #include "runtime/transfer/slot_sharing.h"
 
 namespace kvferry {
@@ -48,8 +49,9 @@ using SinkTicketPtr = std::shared_ptr<SinkTicket>;
 ///   inside the call.
 class Sink : public std::enable_shared_from_this<Sink> {
  public:
-  /// `control` is borrowed.
-  Sink(std::unique_ptr<StorageBackend> backend, SinkLimits limits, Executor& control);
+  /// `control` is borrowed, as is `counters`: what the backend counts for itself, if it does.
+  Sink(std::unique_ptr<StorageBackend> backend, SinkLimits limits, Executor& control,
+       const BackendCounters* counters = nullptr);
 
   StorageBackend& backend() { return *backend_; }
   const StorageBackend& backend() const { return *backend_; }
@@ -75,6 +77,7 @@ class Sink : public std::enable_shared_from_this<Sink> {
 
   /// A chunk that it gave was no good.
   void count_miss(MissCause cause);
+  const BackendCounters* counters() const { return counters_; }
   SinkStats stats() const KVFERRY_EXCLUDES(mutex_);
 
  private:
@@ -95,6 +98,7 @@ class Sink : public std::enable_shared_from_this<Sink> {
   const std::unique_ptr<StorageBackend> backend_;
   const SinkLimits limits_;
   Executor& control_;
+  const BackendCounters* const counters_;
 
   std::array<std::deque<SinkTicketPtr>, kNumPriorities> waiting_;
   PriorityTurns turns_;
