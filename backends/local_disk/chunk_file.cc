@@ -48,10 +48,6 @@ std::optional<ChunkFileName> ChunkFileName::parse(std::string_view text) {
   return name;
 }
 
-std::string StorePaths::shard(size_t number) const {
-  std::string path = root_ + "/";
-  append_hex(path, static_cast<uint8_t>(number));
-  return path;
-}
+std::string StorePaths::shard(size_t number) const { return root_ + "/" + kHexDigits[number]; }
 
 }  // namespace kvferry

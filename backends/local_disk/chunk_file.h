@@ -43,9 +43,10 @@ using ChunkFilePtr = std::shared_ptr<ChunkFile>;
 inline constexpr std::string_view kTemporarySuffix = ".tmp";
 /// Names the layout of the directory, and is locked by its owner.
 inline constexpr std::string_view kIdentityFile = "kvferry-store";
-inline constexpr size_t kNumShards = 256;
+/// Few, since each is synced when a name in it is to last; a million names in one are no trouble.
+inline constexpr size_t kNumShards = 16;
 
-/// Where things are in a store's directory: chunks in 256 shards, by the first byte of their names;
+/// Where things are in a store's directory: chunks in 16 shards, by the first digit of their names;
 /// a temporary file beside the place it will be renamed to.
 class StorePaths {
  public:
@@ -53,8 +54,12 @@ class StorePaths {
 
   const std::string& root() const { return root_; }
   std::string identity() const { return root_ + "/" + std::string(kIdentityFile); }
+  static size_t shard_of(const ChunkFileName& name) {
+    return name.key_digest[0] / (256 / kNumShards);
+  }
+  /// "<root>/<hex digit>"
   std::string shard(size_t number) const;
-  std::string shard(const ChunkFileName& name) const { return shard(name.key_digest[0]); }
+  std::string shard(const ChunkFileName& name) const { return shard(shard_of(name)); }
   std::string chunk(const ChunkFileName& name) const {
     return shard(name) + "/" + name.to_string();
   }

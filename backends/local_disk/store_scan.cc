@@ -120,7 +120,7 @@ class Scan {
     const bool is_temporary = text.ends_with(kTemporarySuffix);
     if (is_temporary) text.remove_suffix(kTemporarySuffix.size());
     const auto name = ChunkFileName::parse(text);
-    if (!name || !entry.is_file || name->key_digest[0] != shard) {
+    if (!name || !entry.is_file || StorePaths::shard_of(*name) != shard) {
       MutexLock lock(mutex_);
       ++found_.foreign;
       found_.foreign_example = paths_.shard(shard) + "/" + entry.name;
