@@ -32,19 +32,21 @@ struct ReadRecord {
   size_t header_bytes = 0;
 };
 
+Result<ReadRecord> decode(std::span<const std::byte> bytes) {
+  KVFERRY_ASSIGN_OR_RETURN(const size_t header_bytes, chunk_record_header_bytes(bytes));
+  KVFERRY_ASSIGN_OR_RETURN(ChunkRecord record, decode_chunk_record_header(bytes));
+  return ReadRecord{std::move(record), header_bytes};
+}
+
 Result<ReadRecord> read_record(FileSystem& files, int fd) {
-  size_t wanted = kFirstReadBytes;
-  for (;;) {
-    const AlignedBuffer buffer(wanted);
-    KVFERRY_ASSIGN_OR_RETURN(const size_t count, read_front(files, fd, buffer.bytes()));
-    const auto bytes = buffer.bytes().first(count);
-    KVFERRY_ASSIGN_OR_RETURN(const size_t header_bytes, chunk_record_header_bytes(bytes));
-    if (header_bytes <= bytes.size() || wanted > kFirstReadBytes) {
-      KVFERRY_ASSIGN_OR_RETURN(ChunkRecord record, decode_chunk_record_header(bytes));
-      return ReadRecord{std::move(record), header_bytes};
-    }
-    wanted = round_up_to_block(header_bytes);
-  }
+  const AlignedBuffer first(kFirstReadBytes);
+  KVFERRY_ASSIGN_OR_RETURN(const size_t count, read_front(files, fd, first.bytes()));
+  const auto bytes = first.bytes().first(count);
+  KVFERRY_ASSIGN_OR_RETURN(const size_t header_bytes, chunk_record_header_bytes(bytes));
+  if (header_bytes <= kFirstReadBytes) return decode(bytes);
+  const AlignedBuffer whole(header_bytes);
+  KVFERRY_ASSIGN_OR_RETURN(const size_t whole_count, read_front(files, fd, whole.bytes()));
+  return decode(whole.bytes().first(whole_count));
 }
 
 Status torn(std::string what) { return Status(StatusCode::kDataLoss, std::move(what)); }
