@@ -15,18 +15,18 @@
 
 namespace kvferry {
 
-/// When a chunk on disk counts as stored.
+/// What a put that ended OK outlives, besides the end of the process (docs/local_disk.md).
 enum class Durability : uint8_t {
-  kNone,   ///< written; a crash of the machine may lose it
-  kAsync,  ///< written; synchronised to the device later, in batches
-  kSync,   ///< only when synchronised to the device
+  kNone,   ///< nothing more: it is on the device when the system gets round to it
+  kAsync,  ///< a power cut, a moment later: it is synchronised in batches
+  kSync,   ///< a power cut
 };
 
 /// How the disk is read and written.
 enum class DiskIo : uint8_t {
-  kAuto,  ///< io_uring where it works here, else pread
-  kIoUring,
-  kPread,
+  kAuto,     ///< io_uring where it and direct I/O work, else pread
+  kIoUring,  ///< as auto, but an error where io_uring does not work
+  kPread,    ///< pread and pwrite on the I/O threads
 };
 
 enum class RemoteKind : uint8_t {

@@ -4,26 +4,6 @@
 
 namespace kvferry {
 
-std::optional<FetchPriority> PriorityTurns::next(const Waiting& waiting) const {
-  std::optional<FetchPriority> chosen;
-  for (size_t i = kNumPriorities; i-- > 0;) {
-    if (!waiting[i]) continue;
-    if (passed_over_[i] >= kPatience) return static_cast<FetchPriority>(i);
-    chosen = static_cast<FetchPriority>(i);
-  }
-  return chosen;
-}
-
-void PriorityTurns::took(FetchPriority priority, const Waiting& waiting) {
-  for (size_t i = 0; i < kNumPriorities; ++i) {
-    if (i == static_cast<size_t>(priority) || !waiting[i]) {
-      passed_over_[i] = 0;
-    } else if (i > static_cast<size_t>(priority)) {
-      ++passed_over_[i];
-    }
-  }
-}
-
 bool SlotSharing::may_have_one(const SlotUser& user,
                                const std::vector<std::shared_ptr<SlotUser>>& users) const {
   const size_t held = user.slots_held();
@@ -59,12 +39,13 @@ void SlotSharing::hand_out(const std::vector<std::shared_ptr<SlotUser>>& users) 
         waiting[p] = waiting[p] || user->wants_slot(static_cast<FetchPriority>(p));
       }
     }
-    const std::optional<FetchPriority> priority = turns_.next(waiting);
-    if (!priority) return;
-    SlotUser* const user = next(*priority, users);
-    if (!user->use_slot(*priority)) return;
-    turns_.took(*priority, waiting);
-    last_[static_cast<size_t>(*priority)] = user;
+    const std::optional<size_t> turn = turns_.next(waiting);
+    if (!turn) return;
+    const auto priority = static_cast<FetchPriority>(*turn);
+    SlotUser* const user = next(priority, users);
+    if (!user->use_slot(priority)) return;
+    turns_.took(*turn, waiting);
+    last_[*turn] = user;
   }
 }
 

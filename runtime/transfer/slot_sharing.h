@@ -2,33 +2,13 @@
 
 #include <array>
 #include <memory>
-#include <optional>
 #include <vector>
 
+#include "core/priority_turns.h"
 #include "kvferry/transfer_engine.h"
 #include "runtime/memory/memory_pool.h"
 
 namespace kvferry {
-
-inline constexpr size_t kNumPriorities = 3;
-
-/// Whose turn it is: the highest priority that waits, but one that was passed over kPatience times
-/// in a row comes first. So the lower ones get a share, and starve never.
-///
-/// Threads: caller serialises.
-class PriorityTurns {
- public:
-  static constexpr int kPatience = 8;
-  using Waiting = std::array<bool, kNumPriorities>;
-
-  /// Empty if none waits.
-  std::optional<FetchPriority> next(const Waiting& waiting) const;
-  /// `priority` had its turn while those in `waiting` waited.
-  void took(FetchPriority priority, const Waiting& waiting);
-
- private:
-  std::array<int, kNumPriorities> passed_over_{};
-};
 
 /// One who uses slots of a pool: one direction of one session.
 class SlotUser {
