@@ -140,6 +140,9 @@ bool PluginInstance::pick_work(Work& work) {
   const bool is_left_behind = phase_ == Phase::kAbandoned;
   const bool may_end = !is_left_behind || items_.quarantined().items == 0;
   if (is_closed_by_plugin_ && may_end) {
+    for (const auto& [number, task] : timed_tasks_) tasks_.push_back(task);
+    timed_tasks_.clear();
+    if (pick_task(work)) return true;
     work.kind = WorkKind::kDestroy;
     return true;
   }
@@ -162,14 +165,16 @@ bool PluginInstance::pick_work(Work& work) {
     items_are_next_ = false;
     return true;
   }
-  if (!tasks_.empty()) {
-    work.kind = WorkKind::kTask;
-    work.task = tasks_.front();
-    tasks_.pop_front();
-    items_are_next_ = true;
-    return true;
-  }
-  return false;
+  return pick_task(work);
+}
+
+bool PluginInstance::pick_task(Work& work) {
+  if (tasks_.empty()) return false;
+  work.kind = WorkKind::kTask;
+  work.task = tasks_.front();
+  tasks_.pop_front();
+  items_are_next_ = true;
+  return true;
 }
 
 void PluginInstance::do_work(const Work& work) {
@@ -517,8 +522,10 @@ void PluginInstance::complete(kvferry_item id, kvferry_outcome outcome, const ch
 kvferry_outcome PluginInstance::post(void (*task)(void*), void* argument) {
   if (task == nullptr) return KVFERRY_INVALID_ARGUMENT;
   MutexLock lock(mutex_);
-  if (phase_ == Phase::kClosed) return KVFERRY_CANCELLED;
-  if (tasks_.size() + timed_tasks_ >= limits_.max_posted_tasks) return KVFERRY_RESOURCE_EXHAUSTED;
+  if (is_closed_by_plugin_) return KVFERRY_CANCELLED;
+  if (tasks_.size() + timed_tasks_.size() >= limits_.max_posted_tasks) {
+    return KVFERRY_RESOURCE_EXHAUSTED;
+  }
   tasks_.push_back({task, argument});
   changed_.notify_all();
   return KVFERRY_OK;
@@ -527,18 +534,26 @@ kvferry_outcome PluginInstance::post(void (*task)(void*), void* argument) {
 kvferry_outcome PluginInstance::post_at(TimePoint when, void (*task)(void*), void* argument) {
   if (task == nullptr) return KVFERRY_INVALID_ARGUMENT;
   MutexLock lock(mutex_);
-  if (tasks_.size() + timed_tasks_ >= limits_.max_posted_tasks) return KVFERRY_RESOURCE_EXHAUSTED;
-  const bool is_posted = services_.post_at(when, [weak = weak_from_this(), task, argument] {
-    const auto instance = weak.lock();
-    if (!instance) return;
-    MutexLock task_lock(instance->mutex_);
-    --instance->timed_tasks_;
-    instance->tasks_.push_back({task, argument});
-    instance->changed_.notify_all();
+  if (is_closed_by_plugin_) return KVFERRY_CANCELLED;
+  if (tasks_.size() + timed_tasks_.size() >= limits_.max_posted_tasks) {
+    return KVFERRY_RESOURCE_EXHAUSTED;
+  }
+  const uint64_t number = next_timed_task_++;
+  const bool is_posted = services_.post_at(when, [weak = weak_from_this(), number] {
+    if (const auto instance = weak.lock()) instance->run_timed_task(number);
   });
   if (!is_posted) return KVFERRY_CANCELLED;
-  ++timed_tasks_;
+  timed_tasks_[number] = {task, argument};
   return KVFERRY_OK;
+}
+
+void PluginInstance::run_timed_task(uint64_t number) {
+  MutexLock lock(mutex_);
+  const auto found = timed_tasks_.find(number);
+  if (found == timed_tasks_.end()) return;
+  tasks_.push_back(found->second);
+  timed_tasks_.erase(found);
+  changed_.notify_all();
 }
 
 }  // namespace kvferry

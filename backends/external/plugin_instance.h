@@ -2,6 +2,7 @@
 
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -74,6 +75,7 @@ class PluginInstance : public std::enable_shared_from_this<PluginInstance> {
   Status load_and_create(const std::string& path, const std::string& class_name);
   Work next_work() KVFERRY_EXCLUDES(mutex_);
   bool pick_work(Work& work) KVFERRY_REQUIRES(mutex_);
+  bool pick_task(Work& work) KVFERRY_REQUIRES(mutex_);
   void do_work(const Work& work);
   void give_items(std::vector<OpenItems::Ptr> items) KVFERRY_EXCLUDES(mutex_);
   void destroy_and_end() KVFERRY_EXCLUDES(mutex_);
@@ -81,6 +83,7 @@ class PluginInstance : public std::enable_shared_from_this<PluginInstance> {
   /// Whether a new item may be queued.
   Status admit(TimePoint now) KVFERRY_REQUIRES(mutex_);
   void arm_timer() KVFERRY_REQUIRES(mutex_);
+  void run_timed_task(uint64_t number) KVFERRY_EXCLUDES(mutex_);
   void on_timer() KVFERRY_EXCLUDES(mutex_);
   /// Ends what nobody waits for any more as `status`, memory included where the plugin never had
   /// it.
@@ -104,7 +107,8 @@ class PluginInstance : public std::enable_shared_from_this<PluginInstance> {
   CircuitBreaker breaker_ KVFERRY_GUARDED_BY(mutex_);
   bool was_breaker_open_ KVFERRY_GUARDED_BY(mutex_) = false;  // when last published
   std::deque<PostedTask> tasks_ KVFERRY_GUARDED_BY(mutex_);
-  size_t timed_tasks_ KVFERRY_GUARDED_BY(mutex_) = 0;
+  std::map<uint64_t, PostedTask> timed_tasks_ KVFERRY_GUARDED_BY(mutex_);
+  uint64_t next_timed_task_ KVFERRY_GUARDED_BY(mutex_) = 0;
   std::deque<kvferry_item> cancels_ KVFERRY_GUARDED_BY(mutex_);
   uint64_t violations_ KVFERRY_GUARDED_BY(mutex_) = 0;
 

@@ -151,9 +151,9 @@ struct kvferry_host {
   void (*set_gauge)(const kvferry_host* host, const char* name, double value);
   void (*set_usage)(const kvferry_host* host, const kvferry_usage* usage);
 
-  /* Calls task(argument) on the instance's own thread: soon, or not before when_ns. What has not
-   * run when close() is completed never does.
-   * KVFERRY_RESOURCE_EXHAUSTED: too many wait; KVFERRY_CANCELLED: closed. */
+  /* Calls task(argument) once on the instance's own thread: soon, or not before when_ns. What still
+   * waits when close() is completed runs then, before destroy().
+   * KVFERRY_RESOURCE_EXHAUSTED: too many wait; KVFERRY_CANCELLED: close() was completed. */
   kvferry_outcome (*post)(const kvferry_host* host, void (*task)(void*), void* argument);
   kvferry_outcome (*post_at)(const kvferry_host* host, uint64_t when_ns, void (*task)(void*),
                              void* argument);
