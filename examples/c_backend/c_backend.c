@@ -80,26 +80,34 @@ static void contains(kvferry_instance* self, const kvferry_call* call,
   for (size_t i = 0; i < count; ++i) answer(self, items[i].id, *find(self, items[i].key) != NULL);
 }
 
+/* Frees the chunk that `link` points to, if any. */
+static void take_out(kvferry_instance* self, chunk** link) {
+  chunk* c = *link;
+  if (!c) return;
+  *link = c->next;
+  self->held_bytes -= size_of(c);
+  --self->num_chunks;
+  free(c);
+}
+
 static void put_one(kvferry_instance* self, const kvferry_chunk_item* item) {
   chunk** link = find(self, item->key);
   const size_t size = item->key.size + item->header.size + item->payload.size;
-  if (*link) { /* the same key names the same bytes: keep what is there */
-    answer(self, item->id, 1);
-    return;
-  }
-  chunk* c = self->held_bytes + size <= self->max_bytes ? malloc(sizeof(*c) + size) : NULL;
+  const size_t freed = *link ? size_of(*link) : 0;
+  chunk* c = self->held_bytes - freed + size <= self->max_bytes ? malloc(sizeof(*c) + size) : NULL;
   if (!c) {
     self->host->complete(self->host, item->id, KVFERRY_RESOURCE_EXHAUSTED,
                          "max_bytes is reached; raise it, or remove chunks");
     return;
   }
-  c->next = NULL;
+  take_out(self, link); /* a newer chunk of the same key */
   c->key_size = item->key.size;
   c->header_size = item->header.size;
   c->payload_size = item->payload.size;
   memcpy(c->bytes, item->key.data, c->key_size);
   memcpy(c->bytes + c->key_size, item->header.data, c->header_size);
   memcpy(c->bytes + c->key_size + c->header_size, item->payload.data, c->payload_size);
+  c->next = *link;
   *link = c;
   self->held_bytes += size;
   ++self->num_chunks;
@@ -139,14 +147,9 @@ static void remove_chunks(kvferry_instance* self, const kvferry_call* call,
   (void)call;
   for (size_t i = 0; i < count; ++i) {
     chunk** link = find(self, items[i].key);
-    chunk* c = *link;
-    if (c) {
-      *link = c->next;
-      self->held_bytes -= size_of(c);
-      --self->num_chunks;
-      free(c);
-    }
-    answer(self, items[i].id, c != NULL);
+    const int was_held = *link != NULL;
+    take_out(self, link);
+    answer(self, items[i].id, was_held);
   }
   report_usage(self);
 }

@@ -196,8 +196,8 @@ typedef struct kvferry_backend_class {
   /* KVFERRY_OK: held. KVFERRY_NO: not held. */
   void (*contains)(kvferry_instance* instance, const kvferry_call* call,
                    const kvferry_key_item* items, size_t count);
-  /* KVFERRY_OK: every contains and get from now on finds the chunk, all of it. An error: none does.
-   * A second put of a key that is held may keep either chunk. */
+  /* KVFERRY_OK: every contains and get from now on finds the chunk, all of it. An error:
+   * what was held before, or nothing. The chunk takes the place of an older one of its key. */
   void (*put)(kvferry_instance* instance, const kvferry_call* call, const kvferry_chunk_item* items,
               size_t count);
   /* KVFERRY_OK: the memory from allocate() is filled. KVFERRY_NO: not held. */
