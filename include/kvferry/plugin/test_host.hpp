@@ -127,27 +127,30 @@ class TestHost {
     return ++open_item_;
   }
 
-  /// True for KVFERRY_OK, false for KVFERRY_NO.
+  /// Waits for the answer, and runs what the plugin posted. True for KVFERRY_OK, false for
+  /// KVFERRY_NO.
   bool wait() {
     const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(30);
     std::unique_lock lock(mutex_);
-    while (!is_answered_) {
+    while (run_due_task(lock) || !is_answered_) {
       if (std::chrono::steady_clock::now() > limit) throw std::runtime_error("no answer in 30 s");
-      const auto due = std::find_if(tasks_.begin(), tasks_.end(), [this](const Task& task) {
-        return task.when_ns <= now_ns(&table_);
-      });
-      if (due == tasks_.end()) {
-        changed_.wait_for(lock, std::chrono::milliseconds(1));
-        continue;
-      }
-      const Task task = *due;
-      tasks_.erase(due);
-      lock.unlock();
-      task.run(task.argument);
-      lock.lock();
+      if (!is_answered_) changed_.wait_for(lock, std::chrono::milliseconds(1));
     }
     if (outcome_ > KVFERRY_OK) throw std::runtime_error(message_);
     return outcome_ == KVFERRY_OK;
+  }
+
+  bool run_due_task(std::unique_lock<std::mutex>& lock) {
+    const uint64_t now = now_ns(&table_);
+    const auto due = std::find_if(tasks_.begin(), tasks_.end(),
+                                  [now](const Task& task) { return task.when_ns <= now; });
+    if (due == tasks_.end()) return false;
+    const Task task = *due;
+    tasks_.erase(due);
+    lock.unlock();
+    task.run(task.argument);
+    lock.lock();
+    return true;
   }
 
   // The table.
