@@ -2,8 +2,10 @@
 
 #include <utility>
 
+#include "backends/external/factory.h"
 #include "backends/local_cpu/factory.h"
 #include "runtime/cache/cache_parts.h"
+#include "runtime/detached_thread.h"
 
 namespace kvferry {
 namespace {
@@ -63,6 +65,43 @@ Status add_local_cpu(const CacheConfig& config, size_t chunk_bytes, Logger* logg
   return {};
 }
 
+std::string join(const std::vector<std::string>& parts, char separator) {
+  std::string text;
+  for (const std::string& part : parts) {
+    if (!text.empty()) text += separator;
+    text += part;
+  }
+  return text;
+}
+
+/// What cannot be loaded is left out with a warning, unless it is required.
+Status add_external(const ExternalBackendConfig& external, const CacheConfig& config,
+                    Logger* logger, CacheParts& parts) {
+  ExternalOptions options;
+  options.module_path = external.module_path;
+  options.class_name = external.class_name;
+  options.search_path = join(config.plugins.search_path, ':');
+  options.settings = external.settings;
+  options.limits.timeout = config.plugins.call_timeout;
+  options.limits.close_timeout = config.plugins.call_timeout;
+  options.limits.max_in_flight_items = static_cast<size_t>(config.plugins.max_in_flight);
+  options.limits.max_in_flight_bytes = config.sinks.max_in_flight_bytes;
+  KVFERRY_ASSIGN_OR_RETURN(BackendContext context,
+                           make_context(external.name, config, logger, parts));
+  context.start_thread = start_detached_thread;
+  auto backend = make_external_backend(std::move(context), options);
+  if (backend) {
+    parts.backends.push_back(*std::move(backend));
+    return {};
+  }
+  if (external.is_required) return std::move(backend).error();
+  if (logger != nullptr) {
+    logger->log(LogLevel::kWarn, "external_backend_left_out backend=" + external.name +
+                                     " error=\"" + backend.error().to_string() + "\"");
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<std::unique_ptr<CacheParts>> compose_cache(const CacheConfig& config, size_t chunk_bytes,
@@ -71,6 +110,9 @@ Result<std::unique_ptr<CacheParts>> compose_cache(const CacheConfig& config, siz
   KVFERRY_RETURN_IF_ERROR(make_pool(config, chunk_bytes, *parts));
   KVFERRY_RETURN_IF_ERROR(make_threads(config, *parts));
   KVFERRY_RETURN_IF_ERROR(add_local_cpu(config, chunk_bytes, logger, *parts));
+  for (const ExternalBackendConfig& external : config.external_backends) {
+    KVFERRY_RETURN_IF_ERROR(add_external(external, config, logger, *parts));
+  }
   return parts;
 }
 

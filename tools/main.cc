@@ -10,6 +10,7 @@
 #include "tools/demo/demo_command.h"
 #include "tools/demo/worker_main.h"
 #include "tools/doctor/doctor.h"
+#include "tools/plugin/plugin_command.h"
 #include "tools/replay/replay_command.h"
 #include "tools/sim/sim_command.h"
 #include "tools/standard_streams.h"
@@ -137,6 +138,37 @@ CLI::App* add_replay(CLI::App& app, kvferry::ReplayFlags& flags) {
   return replay;
 }
 
+struct PluginFlags {
+  kvferry::PluginCheckFlags check;
+  kvferry::PluginNewFlags fresh;
+};
+
+CLI::App* add_plugin(CLI::App& app, PluginFlags& flags) {
+  CLI::App* plugin =
+      app.add_subcommand("plugin", "Start a storage backend of your own, and check one");
+  plugin->require_subcommand(1);
+  CLI::App* fresh = plugin->add_subcommand(
+      "new", "Write a project that builds a backend against the installed kvferry");
+  fresh->add_option("name", flags.fresh.name, "Of the library, as in my_store")->required();
+  add_text(*fresh, "--folder", "DIR", flags.fresh.folder, "Where to. Default: its name");
+  CLI::App* check = plugin->add_subcommand(
+      "check", "Hold a backend against the contract that every backend of kvferry keeps");
+  check->add_option("library", flags.check.library, "A file, or a name on KVFERRY_PLUGIN_PATH")
+      ->required();
+  add_text(*check, "--class", "NAME", flags.check.class_name,
+           "Which backend of it. Default: its only one");
+  check
+      ->add_option("--set", flags.check.settings,
+                   "A setting of the backend; {fresh} in it becomes an empty folder for each store")
+      ->type_name("KEY=VALUE")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  add_text(*check, "--config", "FILE", flags.check.config,
+           "Take class and settings of the first of external_backends in this file");
+  add_text(*check, "--json", "FILE", flags.check.json, "Write the verdicts to this file as well");
+  return plugin;
+}
+
 /// Says what is wrong with a command line; returns the exit code.
 int refuse(const CLI::App& app, const CLI::ParseError& error) {
   const CLI::App* command = &app;
@@ -184,6 +216,9 @@ int main(int argc, char** argv) {
   kvferry::SimFlags sim_flags;
   CLI::App* sim = add_sim(app, sim_flags);
 
+  PluginFlags plugin_flags;
+  CLI::App* plugin = add_plugin(app, plugin_flags);
+
   kvferry::ReplayFlags replay_flags;
   CLI::App* replay = add_replay(app, replay_flags);
 
@@ -204,6 +239,10 @@ int main(int argc, char** argv) {
   if (config->parsed()) {
     return config->got_subcommand("schema") ? kvferry::run_config_schema(config_flags.schema_json)
                                             : kvferry::run_config_check(config_flags.check);
+  }
+  if (plugin->parsed()) {
+    return plugin->got_subcommand("new") ? kvferry::run_plugin_new(plugin_flags.fresh)
+                                         : kvferry::run_plugin_check(plugin_flags.check);
   }
   if (replay->parsed()) return kvferry::run_replay(replay_flags);
   if (sim->parsed()) return kvferry::run_sim(sim_flags);

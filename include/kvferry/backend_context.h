@@ -51,6 +51,11 @@ class WorkPool {
   virtual void submit(Executor::Task task) = 0;
 };
 
+/// Starts a thread of its own for `body`, and never waits for it: for code that may not return.
+///
+/// Threads: any thread. Errors: kResourceExhausted when the system gives none; `body` is dropped.
+using ThreadStarter = std::function<Status(const std::string& name, Executor::Task body)>;
+
 /// Numbers that a backend counts for its operators, besides those that the runtime counts for every
 /// backend (docs/metrics.md). Names: lower case, digits and '_'.
 ///
@@ -71,6 +76,7 @@ struct BackendContext {
   MemoryAllocator* allocator = nullptr;
   Logger* logger = nullptr;                              ///< may be null
   BackendMetrics* metrics = nullptr;                     ///< may be null
+  ThreadStarter start_thread;                            ///< needed by external backends only
   Duration blocking_timeout = std::chrono::seconds(10);  ///< LMCache's blocking_timeout_secs
 };
 

@@ -59,6 +59,8 @@ class CacheEngine::Impl {
     parts_->control->stop();
     parts_->sink_executors.clear();
     parts_->io.reset();
+    // A plugin that was left behind still has some of it in its hands: it stays, too.
+    if (parts_->pool->usage().used_slots > 0) static_cast<void>(parts_->pool.release());
   }
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;

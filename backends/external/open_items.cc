@@ -1,0 +1,190 @@
+#include "backends/external/open_items.h"
+
+namespace kvferry {
+namespace {
+
+// Of one call: enough to spare a plugin round trips, few enough to answer before deadlines.
+constexpr size_t kMaxItemsPerCall = 64;
+
+}  // namespace
+
+Status OpenItems::add(std::shared_ptr<const ItemGroup> group, size_t index,
+                      const CacheEngineKey& key, MemoryObjPtr obj) {
+  if (is_quarantine_full()) {
+    return Status(StatusCode::kUnavailable,
+                  "the plugin holds " + std::to_string(quarantined_.items) + " items and " +
+                      std::to_string(quarantined_.bytes) +
+                      " bytes past their deadline and gets nothing new until it answers");
+  }
+  const size_t bytes = obj ? obj->bytes().size() : 0;
+  const bool is_full = queued_.items >= limits_.max_queued_items ||
+                       (bytes > 0 && queued_.bytes + bytes > limits_.max_queued_bytes);
+  if (is_full) {
+    return Status(StatusCode::kResourceExhausted, std::to_string(queued_.items) + " items and " +
+                                                      std::to_string(queued_.bytes) +
+                                                      " bytes wait for the plugin already");
+  }
+  auto item = std::make_shared<OpenItem>();
+  item->id = next_id_++;
+  item->group = std::move(group);
+  item->index = index;
+  item->key = key;
+  item->key_text = key.to_string();
+  item->obj = std::move(obj);
+  item->held_bytes = bytes;
+  ++queued_.items;
+  queued_.bytes += bytes;
+  queue_.push_back(item->id);
+  deadlines_.emplace(item->group->deadline, item->id);
+  items_.emplace(item->id, std::move(item));
+  return Status();
+}
+
+void OpenItems::move(OpenItem& item, ItemCounts& from, ItemCounts& to) {
+  --from.items;
+  from.bytes -= item.held_bytes;
+  ++to.items;
+  to.bytes += item.held_bytes;
+}
+
+bool OpenItems::has_credit(size_t bytes) const {
+  // What is larger than the whole credit goes alone.
+  return in_flight_.items < limits_.max_in_flight_items &&
+         (in_flight_.bytes == 0 || in_flight_.bytes + bytes <= limits_.max_in_flight_bytes);
+}
+
+bool OpenItems::can_take() const {
+  for (const kvferry_item id : queue_) {
+    const auto found = items_.find(id);
+    if (found != items_.end()) return has_credit(found->second->held_bytes);
+  }
+  return false;
+}
+
+std::vector<OpenItems::Ptr> OpenItems::take(uint64_t call_number) {
+  std::vector<Ptr> batch;
+  while (!queue_.empty() && batch.size() < kMaxItemsPerCall) {
+    const auto found = items_.find(queue_.front());
+    if (found == items_.end()) {
+      queue_.pop_front();
+      continue;
+    }
+    const Ptr& item = found->second;
+    const bool is_same = batch.empty() || batch.front()->group == item->group;
+    if (!is_same || !has_credit(item->held_bytes)) break;
+    item->state = OpenItem::State::kGiven;
+    item->call_number = call_number;
+    move(*item, queued_, in_flight_);
+    batch.push_back(item);
+    queue_.pop_front();
+  }
+  return batch;
+}
+
+OpenItems::Ptr OpenItems::find_given(kvferry_item id) const {
+  const auto found = items_.find(id);
+  if (found == items_.end() || found->second->state == OpenItem::State::kQueued) return nullptr;
+  return found->second;
+}
+
+Status OpenItems::charge(OpenItem& item, size_t bytes) {
+  if (in_flight_.bytes > 0 && in_flight_.bytes + bytes > limits_.max_in_flight_bytes) {
+    return Status(StatusCode::kResourceExhausted,
+                  std::to_string(in_flight_.bytes) + " bytes are in the plugin's hands already");
+  }
+  item.held_bytes += bytes;
+  in_flight_.bytes += bytes;
+  return Status();
+}
+
+OpenItems::Ptr OpenItems::remove_given(kvferry_item id) {
+  const Ptr item = find_given(id);
+  if (!item) return nullptr;
+  ItemCounts& counts = item->state == OpenItem::State::kQuarantined ? quarantined_ : in_flight_;
+  --counts.items;
+  counts.bytes -= item->held_bytes;
+  deadlines_.erase({item->group->deadline, id});
+  items_.erase(id);
+  return item;
+}
+
+void OpenItems::quarantine_item(OpenItem& item) {
+  item.state = OpenItem::State::kQuarantined;
+  move(item, in_flight_, quarantined_);
+}
+
+OpenItems::Ptr OpenItems::quarantine(kvferry_item id) {
+  const auto found = items_.find(id);
+  if (found == items_.end() || found->second->state != OpenItem::State::kGiven) return nullptr;
+  deadlines_.erase({found->second->group->deadline, id});
+  quarantine_item(*found->second);
+  return found->second;
+}
+
+std::vector<OpenItems::Ptr> OpenItems::expire(TimePoint now) {
+  std::vector<Ptr> expired;
+  while (!deadlines_.empty() && deadlines_.begin()->first <= now) {
+    const auto found = items_.find(deadlines_.begin()->second);
+    deadlines_.erase(deadlines_.begin());
+    const Ptr item = found->second;
+    expired.push_back(item);
+    if (item->state == OpenItem::State::kGiven) {
+      quarantine_item(*item);
+    } else {
+      --queued_.items;
+      queued_.bytes -= item->held_bytes;
+      items_.erase(found);
+    }
+  }
+  return expired;
+}
+
+std::vector<OpenItems::Ptr> OpenItems::remove_queued() {
+  std::vector<Ptr> removed;
+  for (const kvferry_item id : queue_) {
+    const auto found = items_.find(id);
+    if (found == items_.end()) continue;
+    deadlines_.erase({found->second->group->deadline, id});
+    removed.push_back(std::move(found->second));
+    items_.erase(found);
+  }
+  queue_.clear();
+  queued_ = ItemCounts();
+  return removed;
+}
+
+std::vector<OpenItems::Ptr> OpenItems::quarantine_given() {
+  std::vector<Ptr> waited_for;
+  for (auto& [id, item] : items_) {
+    if (item->state != OpenItem::State::kGiven) continue;
+    deadlines_.erase({item->group->deadline, id});
+    quarantine_item(*item);
+    waited_for.push_back(item);
+  }
+  return waited_for;
+}
+
+std::vector<OpenItems::Ptr> OpenItems::release_quarantine() {
+  std::vector<Ptr> released;
+  for (auto each = items_.begin(); each != items_.end();) {
+    if (each->second->state == OpenItem::State::kQuarantined) {
+      released.push_back(std::move(each->second));
+      each = items_.erase(each);
+    } else {
+      ++each;
+    }
+  }
+  quarantined_ = ItemCounts();
+  return released;
+}
+
+TimePoint OpenItems::next_deadline() const {
+  return deadlines_.empty() ? TimePoint::max() : deadlines_.begin()->first;
+}
+
+bool OpenItems::is_quarantine_full() const {
+  return quarantined_.items >= limits_.max_quarantined_items ||
+         quarantined_.bytes >= limits_.max_quarantined_bytes;
+}
+
+}  // namespace kvferry

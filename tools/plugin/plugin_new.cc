@@ -1,0 +1,75 @@
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <system_error>
+
+#include "kvferry/status.h"
+#include "tools/plugin/plugin_command.h"
+#include "tools/plugin/plugin_templates.h"
+
+namespace kvferry {
+namespace {
+
+constexpr size_t kMaxNameBytes = 64;
+
+bool is_name(const std::string& name) {
+  if (name.empty() || name.size() > kMaxNameBytes || name[0] < 'a' || name[0] > 'z') return false;
+  return name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_") == std::string::npos;
+}
+
+/// my_store: MyStoreBackend.
+std::string class_of(const std::string& name) {
+  std::string text;
+  bool is_first = true;
+  for (const char c : name) {
+    if (c != '_') text += is_first && c >= 'a' ? static_cast<char>(c - 'a' + 'A') : c;
+    is_first = c == '_';
+  }
+  return text + "Backend";
+}
+
+std::string replaced(std::string text, const std::string& what, const std::string& with) {
+  for (size_t at = text.find(what); at != std::string::npos; at = text.find(what, at)) {
+    text.replace(at, what.size(), with);
+    at += with.size();
+  }
+  return text;
+}
+
+int fail(int code, const std::string& why) {
+  std::fprintf(stderr, "kvferry plugin new: %s\n", why.c_str());
+  return code;
+}
+
+}  // namespace
+
+int run_plugin_new(const PluginNewFlags& flags) {
+  if (!is_name(flags.name)) {
+    return fail(2,
+                "a name is lower-case letters, digits and '_', at most 64, and starts with a "
+                "letter");
+  }
+  const std::filesystem::path folder = flags.folder.value_or(flags.name);
+  std::error_code error;
+  if (std::filesystem::exists(folder, error)) {
+    return fail(2, folder.string() + " exists; give another --folder");
+  }
+  if (!std::filesystem::create_directories(folder, error)) {
+    return fail(1, folder.string() + ": " + error.message());
+  }
+  const auto named = [&](std::string_view text) {
+    return replaced(replaced(std::string(text), "@NAME@", flags.name), "@CLASS@",
+                    class_of(flags.name));
+  };
+  for (const PluginTemplate& each : kPluginTemplates) {
+    const std::filesystem::path path = folder / named(each.path);
+    std::ofstream file(path);
+    file << named(each.text);
+    if (!file.flush()) return fail(1, path.string() + " cannot be written");
+    std::printf("%s\n", path.c_str());
+  }
+  std::printf("\nNext: see %s\n", (folder / "README.md").c_str());
+  return 0;
+}
+
+}  // namespace kvferry
