@@ -19,7 +19,8 @@
 /// At its end every item has ended once and every object is back in its allocator.
 namespace kvferry {
 
-/// The least that a store must hold without evicting, for the cases that do not fill it.
+/// The least that a store must hold without evicting, for the cases that do not fill it. One that
+/// counts whole objects of the allocator (1 MiB each) must hold 96.
 inline constexpr size_t kContractWorkingSetBytes = size_t{48} << 20;
 
 /// Threads: cases run on a thread that is not an executor

@@ -34,49 +34,12 @@ Result<std::vector<T>> values_of(const std::string& call, const std::vector<int>
 
 }  // namespace
 
-// ---- threads
-
-ContractWorkPool::ContractWorkPool(size_t num_threads) {
-  for (size_t i = 0; i < num_threads; ++i) threads_.emplace_back([this] { run(); });
-}
-
-ContractWorkPool::~ContractWorkPool() {
-  {
-    MutexLock lock(mutex_);
-    stopping_ = true;
-  }
-  submitted_.notify_all();
-  for (std::thread& thread : threads_) thread.join();
-}
-
-void ContractWorkPool::submit(Executor::Task task) {
-  {
-    MutexLock lock(mutex_);
-    tasks_.push_back(std::move(task));
-  }
-  submitted_.notify_one();
-}
-
-void ContractWorkPool::run() {
-  for (;;) {
-    Executor::Task task;
-    {
-      MutexLock lock(mutex_);
-      while (tasks_.empty() && !stopping_) submitted_.wait(mutex_);
-      if (tasks_.empty()) return;
-      task = std::move(tasks_.front());
-      tasks_.erase(tasks_.begin());
-    }
-    task();
-  }
-}
-
 // ---- the rig's life
 
 Result<std::unique_ptr<BackendRig>> BackendRig::open(BackendContractFixture& fixture) {
   std::unique_ptr<BackendRig> rig(new BackendRig(fixture));
   KVFERRY_ASSIGN_OR_RETURN(rig->executor_, ThreadExecutor::create("contract", rig->clock_));
-  rig->work_pool_ = std::make_unique<ContractWorkPool>(2);
+  KVFERRY_ASSIGN_OR_RETURN(rig->work_pool_, ThreadWorkPool::create("contract_work", 2));
   rig->allocator_ = std::make_unique<PoisonedAllocator>(kContractChunkBytes, kContractObjects);
   KVFERRY_ASSIGN_OR_RETURN(rig->backend_, fixture.make(rig->context()));
   return rig;
@@ -99,7 +62,7 @@ BackendRig::~BackendRig() {
   static std::vector<std::function<void()>> abandoned;
   struct Remains {
     std::unique_ptr<PoisonedAllocator> allocator;
-    std::unique_ptr<ContractWorkPool> work_pool;
+    std::unique_ptr<ThreadWorkPool> work_pool;
     std::unique_ptr<ThreadExecutor> executor;
     std::unique_ptr<StorageBackend> backend;
   };

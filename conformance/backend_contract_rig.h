@@ -1,11 +1,9 @@
 #pragma once
 
-#include <condition_variable>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -16,26 +14,9 @@
 #include "kvferry/mutex.h"
 #include "runtime/steady_clock.h"
 #include "runtime/thread_executor.h"
+#include "runtime/thread_work_pool.h"
 
 namespace kvferry {
-
-/// Threads for a backend's blocking work. Destruction runs what was submitted.
-class ContractWorkPool final : public WorkPool {
- public:
-  explicit ContractWorkPool(size_t num_threads);
-  ~ContractWorkPool() override;
-
-  void submit(Executor::Task task) override;
-
- private:
-  void run();
-
-  Mutex mutex_;
-  CondVar submitted_;
-  std::vector<Executor::Task> tasks_ KVFERRY_GUARDED_BY(mutex_);
-  bool stopping_ KVFERRY_GUARDED_BY(mutex_) = false;
-  std::vector<std::thread> threads_;
-};
 
 /// Waits for the ends of one batch's items, and notes what they ended with and how often.
 ///
@@ -155,7 +136,7 @@ class BackendRig {
   BackendContractFixture& fixture_;
   SteadyClock clock_;
   std::unique_ptr<PoisonedAllocator> allocator_;
-  std::unique_ptr<ContractWorkPool> work_pool_;
+  std::unique_ptr<ThreadWorkPool> work_pool_;
   std::unique_ptr<ThreadExecutor> executor_;
   std::unique_ptr<StorageBackend> backend_;
   bool is_closed_ = false;

@@ -58,10 +58,7 @@ void MapBackend::for_each(std::span<const CacheEngineKey> keys,
                           std::function<void(size_t, const CacheEngineKey&)> work) {
   const auto shared = std::make_shared<decltype(work)>(std::move(work));
   for (size_t i = 0; i < keys.size(); ++i) {
-    context().work_pool->submit([this, shared, i, key = keys[i]] {
-      if (has(MapFault::kDropsLateItems) && is_closing_.load()) return;
-      (*shared)(i, key);
-    });
+    context().work_pool->submit([shared, i, key = keys[i]] { (*shared)(i, key); });
   }
 }
 
@@ -84,25 +81,21 @@ void MapBackend::do_put(std::span<const CacheEngineKey> keys, std::span<const Me
   const size_t last = keys.empty() ? 0 : keys.size() - 1;
   for_each(keys, [this, last, objs = std::vector<MemoryObjPtr>(objs.begin(), objs.end()),
                   done = std::move(done)](size_t item, const CacheEngineKey& key) mutable {
-    MemoryObjPtr obj = std::move(objs[item]);
-    if (has(MapFault::kLateRead)) {
-      const MemoryObj& not_held = *obj;
-      obj.reset();
-      done(item, {});
-      return put(key, not_held).ignore("the put has ended");
-    }
+    const MemoryObjPtr obj = std::move(objs[item]);
     const Status status = put(key, *obj);
     if (has(MapFault::kHoldsLock)) {
       MutexLock lock(kept_mutex_);
       return done(item, status);
     }
+    const bool ends_twice = has(MapFault::kEndsTwice) && item == last;
     done(item, has(MapFault::kSwallowsError) ? Status() : status);
-    if (has(MapFault::kEndsTwice) && item == last) done(item, {});
+    if (ends_twice) done(item, {});  // by now the backend may be gone
   });
 }
 
 void MapBackend::do_get(std::span<const CacheEngineKey> keys, const GetOptions& /*options*/,
                         GetDone done) {
+  if (has(MapFault::kDropsLateItems)) return hold_back(keys, std::move(done));
   const size_t last = keys.empty() ? 0 : keys.size() - 1;
   for_each(keys, [this, last, done = std::move(done)](size_t item, const CacheEngineKey& key) {
     if (has(MapFault::kNeverEnds) && item == last) return;
@@ -113,6 +106,17 @@ void MapBackend::do_get(std::span<const CacheEngineKey> keys, const GetOptions& 
     done(item, std::move(obj));
     std::ranges::fill(bytes, std::byte{1});
   });
+}
+
+void MapBackend::hold_back(std::span<const CacheEngineKey> keys, GetDone done) {
+  std::function<void()> before;
+  {
+    MutexLock lock(kept_mutex_);
+    before = std::exchange(held_back_, [done = std::move(done), num_items = keys.size()] {
+      for (size_t i = 0; i < num_items; ++i) done(i, MemoryObjPtr());
+    });
+  }
+  if (before) before();
 }
 
 void MapBackend::do_remove(std::span<const CacheEngineKey> keys, bool force, RemoveDone done) {
@@ -129,10 +133,7 @@ void MapBackend::do_pin(std::span<const CacheEngineKey> keys, PinOwner owner, Pi
 }
 
 // What was submitted runs, so there is nothing to wait for: on_closed is held until it has ended.
-void MapBackend::do_close(std::function<void()> on_closed) {
-  is_closing_.store(true);
-  on_closed();
-}
+void MapBackend::do_close(std::function<void()> on_closed) { on_closed(); }
 
 // ---- one key
 
@@ -153,6 +154,7 @@ Status MapBackend::put(const CacheEngineKey& key, const MemoryObj& obj) {
   MapStore::Entry& entry = store_->entries[key];
   entry.record = make_chunk_record(key, obj);
   entry.bytes.assign(obj.bytes().begin(), obj.bytes().end());
+  entry.late = has(MapFault::kLateRead) ? obj.bytes().data() : nullptr;
   entry.pins = pins;
   entry.age = store_->oldest_first.insert(store_->oldest_first.end(), key);
   store_->bytes += size_bytes;
@@ -171,6 +173,8 @@ Result<MemoryObjPtr> MapBackend::get(const CacheEngineKey& key) {
     }
     record = found->second.record;
     bytes = found->second.bytes;
+    const std::byte* late = found->second.late;
+    if (late != nullptr) bytes.assign(late, late + bytes.size());
   }
   KVFERRY_ASSIGN_OR_RETURN(MemoryObjPtr obj, allocate(bytes.size()));
   std::ranges::copy(bytes, obj->bytes().begin());

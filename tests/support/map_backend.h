@@ -19,7 +19,7 @@ enum class MapFault {
   kEndsTwice,           ///< the last item of a put batch ends twice
   kNeverEnds,           ///< so does the last item of a get batch
   kLateWrite,           ///< into a get's object, after the get ended
-  kLateRead,            ///< of a put's object, after the put ended
+  kLateRead,            ///< of a put's bytes, when they are got
   kKeepsReference,      ///< to each object that it ever gave
   kSwallowsError,       ///< what it cannot keep it says to have put
   kKeepsOldChunk,       ///< a put of a key that it has changes nothing
@@ -33,7 +33,7 @@ enum class MapFault {
   kForgetsOnReopen,     ///< what was put last
   kOwnMemory,           ///< gets give memory of its own
   kHangsWithoutMemory,  ///< waits for the allocator for ever
-  kDropsLateItems,      ///< what is queued when it closes never ends
+  kDropsLateItems,      ///< the last get's, when it closes
   kHoldsLock,           ///< while it calls completions
   kServesCorrupt,       ///< one byte of one chunk is changed
 };
@@ -43,6 +43,7 @@ struct MapStore {
   struct Entry {
     ChunkRecord record;
     std::vector<std::byte> bytes;
+    const std::byte* late = nullptr;  // for kLateRead
     PinCounts pins;
     std::list<CacheEngineKey>::iterator age;
   };
@@ -79,6 +80,8 @@ class MapBackend final : public StorageBackend {
   /// Runs `work` for each key on the pool.
   void for_each(std::span<const CacheEngineKey> keys,
                 std::function<void(size_t item, const CacheEngineKey& key)> work);
+  /// Ends the last batch that was held back, and not this one.
+  void hold_back(std::span<const CacheEngineKey> keys, GetDone done);
   Status put(const CacheEngineKey& key, const MemoryObj& obj);
   Result<MemoryObjPtr> get(const CacheEngineKey& key);
   Result<MemoryObjPtr> allocate(size_t size_bytes);
@@ -92,8 +95,8 @@ class MapBackend final : public StorageBackend {
   const std::shared_ptr<MapStore> store_;
   const size_t capacity_bytes_;
   const MapFault fault_;
-  std::atomic<bool> is_closing_{false};
   Mutex kept_mutex_;
+  std::function<void()> held_back_ KVFERRY_GUARDED_BY(kept_mutex_);
   std::vector<MemoryObjPtr> kept_ KVFERRY_GUARDED_BY(kept_mutex_);
 };
 
