@@ -4,6 +4,7 @@
 
 #include "backends/external/factory.h"
 #include "backends/local_cpu/factory.h"
+#include "backends/local_disk/factory.h"
 #include "runtime/cache/cache_parts.h"
 #include "runtime/detached_thread.h"
 
@@ -65,6 +66,25 @@ Status add_local_cpu(const CacheConfig& config, size_t chunk_bytes, Logger* logg
   return {};
 }
 
+Status add_local_disk(const CacheConfig& config, size_t chunk_bytes, Logger* logger,
+                      CacheParts& parts) {
+  if (config.local_disk.path.empty()) return {};
+  LocalDiskOptions options;
+  options.path = config.local_disk.path;
+  options.max_bytes = config.local_disk.max_bytes;
+  options.policy = config.policy;
+  options.durability = config.local_disk.durability;
+  options.io = config.local_disk.io;
+  options.queue_depth = static_cast<size_t>(config.local_disk.queue_depth);
+  options.typical_chunk_bytes = chunk_bytes;
+  KVFERRY_ASSIGN_OR_RETURN(BackendContext context,
+                           make_context("local_disk", config, logger, parts));
+  auto backend = make_local_disk_backend(std::move(context), options);
+  if (!backend) return backend.error().with_context("local_disk");
+  parts.backends.push_back(*std::move(backend));
+  return {};
+}
+
 std::string join(const std::vector<std::string>& parts, char separator) {
   std::string text;
   for (const std::string& part : parts) {
@@ -110,6 +130,7 @@ Result<std::unique_ptr<CacheParts>> compose_cache(const CacheConfig& config, siz
   KVFERRY_RETURN_IF_ERROR(make_pool(config, chunk_bytes, *parts));
   KVFERRY_RETURN_IF_ERROR(make_threads(config, *parts));
   KVFERRY_RETURN_IF_ERROR(add_local_cpu(config, chunk_bytes, logger, *parts));
+  KVFERRY_RETURN_IF_ERROR(add_local_disk(config, chunk_bytes, logger, *parts));
   for (const ExternalBackendConfig& external : config.external_backends) {
     KVFERRY_RETURN_IF_ERROR(add_external(external, config, logger, *parts));
   }

@@ -132,10 +132,10 @@ void Sink::pump() {
       while (!queue.empty() && queue.front()->is_reported) queue.pop_front();
       waiting.at(i) = !queue.empty() && fits(*queue.front());
     }
-    const std::optional<FetchPriority> priority = turns_.next(waiting);
+    const std::optional<size_t> priority = turns_.next(waiting);
     if (!priority.has_value()) break;
     turns_.took(*priority, waiting);
-    auto& queue = waiting_.at(static_cast<size_t>(*priority));
+    auto& queue = waiting_.at(*priority);
     const SinkTicketPtr ticket = std::move(queue.front());
     queue.pop_front();
     start(ticket);

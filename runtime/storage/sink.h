@@ -8,10 +8,11 @@
 #include <utility>
 #include <vector>
 
+#include "core/priority_turns.h"
 #include "kvferry/storage_backend.h"
+#include "kvferry/transfer_engine.h"
 #include "runtime/storage/miss_cause.h"
 #include "runtime/telemetry/backend_counters.h"
-#include "runtime/transfer/slot_sharing.h"
 
 namespace kvferry {
 
