@@ -186,7 +186,7 @@ TEST_F(FsStoreTest, QueueIsBounded) {
   const auto refused = std::ranges::count_if(
       ends, [](const Status& status) { return status.code() == StatusCode::kResourceExhausted; });
   EXPECT_GE(refused, 1);
-  EXPECT_LE(refused, 7);
+  EXPECT_LE(refused, 8);  // 1 under way, 2 waiting, one of them perhaps the search for stale files
 }
 
 }  // namespace
