@@ -57,9 +57,7 @@ BackendContext BackendRig::context() const {
 
 BackendRig::~BackendRig() {
   if (!backend_) return;
-  // It did not close: whatever of it still runs must find what it was given.
-  static Mutex mutex;
-  static std::vector<std::function<void()>> abandoned;
+  // It did not close: whatever of it still runs must find what it was given, to the process' end.
   struct Remains {
     std::unique_ptr<SteadyClock> clock;
     std::unique_ptr<PoisonedAllocator> allocator;
@@ -67,10 +65,11 @@ BackendRig::~BackendRig() {
     std::unique_ptr<ThreadExecutor> executor;
     std::unique_ptr<StorageBackend> backend;
   };
-  auto* remains = new Remains{std::move(clock_), std::move(allocator_), std::move(work_pool_),
-                              std::move(executor_), std::move(backend_)};
+  static Mutex mutex;
+  static auto& abandoned = *new std::vector<Remains>();  // reachable, so no leak to a checker
   MutexLock lock(mutex);
-  abandoned.emplace_back([remains] { (void)remains; });  // reachable, so no leak to a checker
+  abandoned.push_back({std::move(clock_), std::move(allocator_), std::move(work_pool_),
+                       std::move(executor_), std::move(backend_)});
 }
 
 Status BackendRig::close() {
