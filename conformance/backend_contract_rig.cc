@@ -38,7 +38,7 @@ Result<std::vector<T>> values_of(const std::string& call, const std::vector<int>
 
 Result<std::unique_ptr<BackendRig>> BackendRig::open(BackendContractFixture& fixture) {
   std::unique_ptr<BackendRig> rig(new BackendRig(fixture));
-  KVFERRY_ASSIGN_OR_RETURN(rig->executor_, ThreadExecutor::create("contract", rig->clock_));
+  KVFERRY_ASSIGN_OR_RETURN(rig->executor_, ThreadExecutor::create("contract", *rig->clock_));
   KVFERRY_ASSIGN_OR_RETURN(rig->work_pool_, ThreadWorkPool::create("contract_work", 2));
   rig->allocator_ = std::make_unique<PoisonedAllocator>(kContractChunkBytes, kContractObjects);
   KVFERRY_ASSIGN_OR_RETURN(rig->backend_, fixture.make(rig->context()));
@@ -57,19 +57,19 @@ BackendContext BackendRig::context() const {
 
 BackendRig::~BackendRig() {
   if (!backend_) return;
-  // It did not close: whatever of it still runs must find what it was given.
-  static Mutex mutex;
-  static std::vector<std::function<void()>> abandoned;
+  // It did not close: whatever of it still runs must find what it was given, to the process' end.
   struct Remains {
+    std::unique_ptr<SteadyClock> clock;
     std::unique_ptr<PoisonedAllocator> allocator;
     std::unique_ptr<ThreadWorkPool> work_pool;
     std::unique_ptr<ThreadExecutor> executor;
     std::unique_ptr<StorageBackend> backend;
   };
-  auto* remains = new Remains{std::move(allocator_), std::move(work_pool_), std::move(executor_),
-                              std::move(backend_)};
+  static Mutex mutex;
+  static auto& abandoned = *new std::vector<Remains>();  // reachable, so no leak to a checker
   MutexLock lock(mutex);
-  abandoned.emplace_back([remains] { (void)remains; });  // reachable, so no leak to a checker
+  abandoned.push_back({std::move(clock_), std::move(allocator_), std::move(work_pool_),
+                       std::move(executor_), std::move(backend_)});
 }
 
 Status BackendRig::close() {
@@ -109,7 +109,7 @@ Status BackendRig::reopen() {
 
 Status BackendRig::finish() {
   KVFERRY_RETURN_IF_ERROR(destroy());
-  if (!allocator_->wait_until_used(0, clock_.now() + limit())) {
+  if (!allocator_->wait_until_used(0, clock_->now() + limit())) {
     return contract_broken(std::to_string(allocator_->used()) +
                            " objects did not come back to their allocator: a reference to each was "
                            "kept after the backend's end");

@@ -128,13 +128,14 @@ class BackendRig {
   Status finish();
 
  private:
-  explicit BackendRig(BackendContractFixture& fixture) : fixture_(fixture) {}
+  explicit BackendRig(BackendContractFixture& fixture)
+      : fixture_(fixture), clock_(std::make_unique<SteadyClock>()) {}
 
   BackendContext context() const;
   Status destroy();
 
   BackendContractFixture& fixture_;
-  SteadyClock clock_;
+  std::unique_ptr<SteadyClock> clock_;
   std::unique_ptr<PoisonedAllocator> allocator_;
   std::unique_ptr<ThreadWorkPool> work_pool_;
   std::unique_ptr<ThreadExecutor> executor_;

@@ -150,7 +150,8 @@ void RedisConnection::greet() {
   if (url.database != 0) {
     add_greeting(redis_command({"SELECT", std::to_string(url.database)}), "SELECT", false);
   }
-  if (greeting_.empty()) return become_ready();
+  // Without a password that it wants, a server calls a large value a protocol error.
+  add_greeting(redis_command({"PING"}), "PING", false);
   watch(true);
 }
 

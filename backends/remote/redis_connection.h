@@ -52,7 +52,7 @@ struct RedisTarget {
 /// Threads: the context's executor only.
 class RedisConnection final : public std::enable_shared_from_this<RedisConnection> {
  public:
-  static constexpr size_t kWindow = 64;
+  static constexpr size_t kWindow = 16;
 
   static std::shared_ptr<RedisConnection> create(const BackendContext& context,
                                                  const RedisTarget& target);

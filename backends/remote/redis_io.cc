@@ -13,8 +13,8 @@
 namespace kvferry {
 namespace {
 
-constexpr size_t kReadBytes = 128 * 1024;
-constexpr int kReadsPerEvent = 32;  // then the executor's other work has its turn
+constexpr size_t kReadBytes = 64 * 1024;
+constexpr int kReadsPerEvent = 64;  // then the executor's other work has its turn
 constexpr int kMaxParts = 64;       // of one send
 
 constexpr std::string_view kLineEnd = "\r\n";
@@ -92,7 +92,6 @@ void RedisConnection::read_some() {
     if (!fed.is_ok())
       return fail(Status(StatusCode::kUnavailable, where() + ": " + fed.to_string()));
     if (!read_answers()) return;
-    if (static_cast<size_t>(n) < read_buffer_.size()) return;  // that was all
   }
 }
 

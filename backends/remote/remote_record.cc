@@ -1,6 +1,6 @@
 #include "backends/remote/remote_record.h"
 
-#include <algorithm>
+#include <cstring>
 #include <string>
 #include <utility>
 
@@ -44,7 +44,8 @@ Result<MemoryObjPtr> read_record_object(MemoryAllocator& allocator, const CacheE
   KVFERRY_ASSIGN_OR_RETURN(RecordObject record,
                            begin_record_object(allocator, key, value, value.size()));
   const auto payload = value.subspan(record.payload_offset, record.obj->bytes().size());
-  std::ranges::copy(payload, record.obj->bytes().begin());
+  // Not std::ranges::copy: GCC 12 makes a loop over single bytes of it.
+  std::memcpy(record.obj->bytes().data(), payload.data(), payload.size());
   return std::move(record.obj);
 }
 
