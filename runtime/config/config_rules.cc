@@ -19,6 +19,7 @@ class Rules {
     check_disk();
     check_remote();
     check_peers();
+    check_build();
   }
 
  private:
@@ -33,6 +34,8 @@ class Rules {
     return !config_.local_disk.path.empty() || config_.remote.kind != RemoteKind::kNone ||
            !config_.external_backends.empty() || !config_.peer.peers.empty();
   }
+
+  bool has_peers() const { return !config_.peer.peers.empty() || !config_.peer.host.empty(); }
 
   void check_pool() {
     const bool has_pool = config_.local_cpu.pool_bytes > 0;
@@ -83,7 +86,7 @@ class Rules {
       findings_.fail(at({"peer_name"}),
                      "key 'peer_name': must be 1 to 256 characters of plain ASCII");
     }
-    if (peer.peers.empty() && peer.host.empty()) return;
+    if (!has_peers()) return;
     const std::string key = peer.peers.empty() ? "peer_listen" : "peers";
     if (peer.name.empty()) findings_.fail(at({key}), "key '" + key + "': needs peer_name");
     if (peer.token_file.empty()) {
@@ -96,6 +99,22 @@ class Rules {
                                         detail::printable(peer.name, kMaxPeerName) +
                                         "'); take it from the list");
     }
+  }
+
+  /// What this build cannot do, however right the configuration is.
+  void check_build() {
+    const auto warn = [&](bool is_wanted, std::string_view key, const std::string& lack) {
+      if (!is_wanted) return;
+      findings_.warn(at({key}), "key '" + std::string(key) + "': this build has no " + lack);
+    };
+    warn(!KVFERRY_HAVE_HIREDIS && config_.remote.kind == RemoteKind::kRedis, "remote_url",
+         "hiredis; install libhiredis-dev and build again");
+    warn(!KVFERRY_HAVE_UCX && has_peers() && config_.peer.transport == "ucx", "transport",
+         "UCX; install libucx-dev and build again");
+    warn(!KVFERRY_HAVE_PROMETHEUS && config_.metrics.port != 0, "metrics_port",
+         "prometheus-cpp; install prometheus-cpp-dev and build again");
+    warn(!KVFERRY_HAVE_URING && config_.local_disk.io == DiskIo::kIoUring, "disk_io",
+         "liburing; install liburing-dev and build again");
   }
 
   const CacheConfig& config_;

@@ -28,7 +28,7 @@ class TreeBuilder : public YAML::EventHandler {
   /// Whether what follows the last problem makes no sense any more.
   bool is_over() const { return is_over_; }
 
-  void OnDocumentStart(const YAML::Mark& mark) override {  // NOLINT(readability-identifier-naming)
+  void OnDocumentStart(const YAML::Mark& mark) override {
     if (++num_documents_ == 1) return;
     refuse(mark, "a second document starts here; one is read");
     is_over_ = true;
@@ -99,7 +99,9 @@ class TreeBuilder : public YAML::EventHandler {
     return total;
   }
 
-  void refuse(const YAML::Mark& mark, std::string text) { refuse_line(mark.line + 1, text); }
+  void refuse(const YAML::Mark& mark, std::string text) {
+    refuse_line(mark.line + 1, std::move(text));
+  }
   void refuse_line(int64_t line, std::string text) {
     if (!is_over_) document_.problems.push_back({line, std::move(text)});
   }

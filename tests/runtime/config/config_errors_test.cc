@@ -2,6 +2,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <string>
 
 #include "tests/runtime/config/load_text.h"
@@ -173,11 +174,12 @@ TEST(ConfigErrors, AreBoundedInNumber) {
 }
 
 TEST(ConfigErrors, AliasesMayNotMultiplyWithoutBound) {
-  std::string text = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n";
-  for (int i = 1; i < 12; ++i) {
-    const std::string last = "*a" + std::to_string(i - 1);
-    text += "a" + std::to_string(i) + ": &a" + std::to_string(i) + " [" + last + ", " + last +
-            ", " + last + ", " + last + ", " + last + ", " + last + "]\n";
+  std::string text = "a: &a [x, x, x, x, x, x, x, x, x]\n";
+  for (char name = 'b'; name < 'm'; ++name) {
+    std::string line = "N: &N [*L, *L, *L, *L, *L, *L]\n";
+    std::ranges::replace(line, 'N', name);
+    std::ranges::replace(line, 'L', static_cast<char>(name - 1));
+    text += line;
   }
   EXPECT_THAT(errors_of(text), ::testing::Contains(HasSubstr("more than 10000 values")));
 }

@@ -35,6 +35,7 @@ inline tl::expected<LoadedConfig, ConfigErrors> load_text(
 
 inline std::vector<std::string> lines(const std::vector<ConfigNotice>& notices) {
   std::vector<std::string> texts;
+  texts.reserve(notices.size());
   for (const ConfigNotice& notice : notices) texts.push_back(notice.line());
   return texts;
 }
