@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <string>
 
 namespace kvferry {
 
@@ -16,5 +17,17 @@ int run_host_copy_bench(size_t gib, int reps);
 /// The price of a transfer apart from its bytes: small transfers a second, the time of one chunk,
 /// and what a connected pair uses while it has nothing to do.
 int run_transfer_bench(int rounds);
+
+struct DiskBenchOptions {
+  std::string directory = ".";
+  size_t mib = 512;  ///< put and got each time
+  size_t depth = 8;
+  int reps = 5;
+};
+
+/// Puts and random gets of local_disk by both of its engines, beside fio with files of the same
+/// size and number, the same depth and direct flag, in the same directory and in turn with it.
+/// Without fio: no ratio.
+int run_local_disk_bench(const DiskBenchOptions& options);
 
 }  // namespace kvferry

@@ -1,4 +1,4 @@
-// kvferry-bench host_copy [--gib N] [--reps N] | transfer [--rounds N]
+// kvferry-bench host_copy [--gib N] [--reps N] | transfer [--rounds N] | local_disk [--dir D]
 
 #include <CLI/CLI.hpp>
 
@@ -18,7 +18,16 @@ int main(int argc, char** argv) {
   CLI::App* transfer = app.add_subcommand("transfer", "What a transfer costs apart from its bytes");
   transfer->add_option("--rounds", rounds, "Transfers timed")->check(CLI::Range(4, 10'000'000));
 
+  kvferry::DiskBenchOptions disk;
+  CLI::App* local_disk = app.add_subcommand("local_disk", "Chunks on disk beside fio");
+  local_disk->add_option("--dir", disk.directory, "Where; emptied of kvferry-bench/ afterwards")
+      ->check(CLI::ExistingDirectory);
+  local_disk->add_option("--mib", disk.mib, "Put and got each time")->check(CLI::Range(64, 65536));
+  local_disk->add_option("--depth", disk.depth, "Chunks at once")->check(CLI::Range(1, 256));
+  local_disk->add_option("--reps", disk.reps, "Times through all of it")->check(CLI::Range(1, 99));
+
   CLI11_PARSE(app, argc, argv);
+  if (local_disk->parsed()) return kvferry::run_local_disk_bench(disk);
   return transfer->parsed() ? kvferry::run_transfer_bench(rounds)
                             : kvferry::run_host_copy_bench(gib, reps);
 }
