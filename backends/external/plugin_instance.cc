@@ -360,16 +360,18 @@ void PluginInstance::arm_timer() {
   const TimePoint next = std::min(items_.next_deadline(), close_deadline_);
   if (next >= armed_for_) return;
   armed_for_ = next;
-  services_.post_at(next, [weak = weak_from_this()] {
-    if (const auto instance = weak.lock()) instance->on_timer();
+  services_.post_at(next, [weak = weak_from_this(), next] {
+    if (const auto instance = weak.lock()) instance->on_timer(next);
   });
 }
 
-void PluginInstance::on_timer() {
+void PluginInstance::on_timer(TimePoint when) {
   std::vector<OpenItems::Ptr> expired;
   bool is_close_late = false;
   {
     MutexLock lock(mutex_);
+    // An earlier deadline came after this one, and its timer set the next.
+    if (when != armed_for_) return;
     if (phase_ == Phase::kClosed || phase_ == Phase::kAbandoned) return;
     armed_for_ = TimePoint::max();
     const TimePoint now = services_.now();

@@ -240,6 +240,21 @@ TEST_F(ExternalContainment, ShortDeadlineOfACallerIsNoFault) {
   EXPECT_THAT(bench_.put(2).first(), IsOk());
 }
 
+TEST_F(ExternalContainment, TimersDoNotPileUp) {
+  open("");
+  for (int i = 0; i < 50; ++i) {  // each deadline before all those that are waited for
+    EXPECT_THAT(bench_.get(1, bench_.executor().now() + std::chrono::milliseconds(100 - i)).first(),
+                IsOk());
+  }
+  for (int i = 0; i < 5; ++i) {
+    const auto asked = bench_.contains();
+    bench_.executor().advance(std::chrono::milliseconds(200));
+    asked.first();
+  }
+  EXPECT_LE(bench_.executor().num_timers(), 2U);
+  expect_clean_close();
+}
+
 TEST_F(ExternalContainment, SecondAnswersAreCountedAndChangeNothing) {
   open("answers_twice");
   const auto put = bench_.put(1);
