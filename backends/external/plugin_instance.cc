@@ -367,6 +367,7 @@ void PluginInstance::arm_timer() {
 
 void PluginInstance::on_timer(TimePoint when) {
   std::vector<OpenItems::Ptr> expired;
+  size_t num_late = 0;
   bool is_close_late = false;
   {
     MutexLock lock(mutex_);
@@ -381,6 +382,7 @@ void PluginInstance::on_timer(TimePoint when) {
         cancels_.push_back(item->id);
       }
       if (item->group->is_short_deadline) continue;
+      ++num_late;
       breaker_.failed(now);
       const bool is_of_call =
           item->state == OpenItem::State::kQuarantined && item->call_number == call_number_;
@@ -390,10 +392,8 @@ void PluginInstance::on_timer(TimePoint when) {
     arm_timer();
     changed_.notify_all();
   }
-  if (!expired.empty()) {
-    services_.add("external_timeouts", expired.size());
-    publish();
-  }
+  if (num_late > 0) services_.add("external_timeouts", num_late);
+  if (!expired.empty()) publish();
   for (const OpenItems::Ptr& item : expired) {
     if (item->state == OpenItem::State::kQueued) item->obj.reset();
   }

@@ -237,6 +237,7 @@ TEST_F(ExternalContainment, ShortDeadlineOfACallerIsNoFault) {
   ASSERT_TRUE(eventually([&] { return ask("broken_num_kept") == kept_before + 1; }));
   bench_.executor().advance(std::chrono::milliseconds(5));
   EXPECT_THAT(got.first(), StatusIs(StatusCode::kDeadlineExceeded));
+  EXPECT_EQ(counter("timeouts"), 0U);
   EXPECT_THAT(bench_.put(2).first(), IsOk());
 }
 
