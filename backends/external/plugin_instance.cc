@@ -360,16 +360,19 @@ void PluginInstance::arm_timer() {
   const TimePoint next = std::min(items_.next_deadline(), close_deadline_);
   if (next >= armed_for_) return;
   armed_for_ = next;
-  services_.post_at(next, [weak = weak_from_this()] {
-    if (const auto instance = weak.lock()) instance->on_timer();
+  services_.post_at(next, [weak = weak_from_this(), next] {
+    if (const auto instance = weak.lock()) instance->on_timer(next);
   });
 }
 
-void PluginInstance::on_timer() {
+void PluginInstance::on_timer(TimePoint when) {
   std::vector<OpenItems::Ptr> expired;
+  size_t num_late = 0;
   bool is_close_late = false;
   {
     MutexLock lock(mutex_);
+    // An earlier deadline came after this one, and its timer set the next.
+    if (when != armed_for_) return;
     if (phase_ == Phase::kClosed || phase_ == Phase::kAbandoned) return;
     armed_for_ = TimePoint::max();
     const TimePoint now = services_.now();
@@ -379,6 +382,7 @@ void PluginInstance::on_timer() {
         cancels_.push_back(item->id);
       }
       if (item->group->is_short_deadline) continue;
+      ++num_late;
       breaker_.failed(now);
       const bool is_of_call =
           item->state == OpenItem::State::kQuarantined && item->call_number == call_number_;
@@ -388,10 +392,8 @@ void PluginInstance::on_timer() {
     arm_timer();
     changed_.notify_all();
   }
-  if (!expired.empty()) {
-    services_.add("external_timeouts", expired.size());
-    publish();
-  }
+  if (num_late > 0) services_.add("external_timeouts", num_late);
+  if (!expired.empty()) publish();
   for (const OpenItems::Ptr& item : expired) {
     if (item->state == OpenItem::State::kQueued) item->obj.reset();
   }

@@ -84,7 +84,7 @@ class PluginInstance : public std::enable_shared_from_this<PluginInstance> {
   Status admit(TimePoint now) KVFERRY_REQUIRES(mutex_);
   void arm_timer() KVFERRY_REQUIRES(mutex_);
   void run_timed_task(uint64_t number) KVFERRY_EXCLUDES(mutex_);
-  void on_timer() KVFERRY_EXCLUDES(mutex_);
+  void on_timer(TimePoint when) KVFERRY_EXCLUDES(mutex_);
   /// Ends what nobody waits for any more as `status`, memory included where the plugin never had
   /// it.
   void end_all(const std::vector<OpenItems::Ptr>& items, const Status& status);

@@ -1,5 +1,3 @@
-#include "broken_plugin.h"
-
 #include <condition_variable>
 #include <cstdio>
 #include <cstring>
@@ -12,7 +10,8 @@
 
 #include "kvferry/plugin_abi.h"
 
-// A backend that keeps chunks in memory, and does so wrongly in one way: its setting `fault`.
+// A backend that keeps chunks in memory, and does so wrongly in one way: its setting `fault`. What
+// is exported besides lets tests move it.
 
 namespace {
 
@@ -54,6 +53,7 @@ void hang() {
 
 extern "C" {
 
+/// Lets calls that hang return, now and from now on; false: no more.
 KVFERRY_PLUGIN_EXPORT void broken_release(bool is_released) {
   Controls& c = controls();
   const std::lock_guard lock(c.mutex);
@@ -61,11 +61,13 @@ KVFERRY_PLUGIN_EXPORT void broken_release(bool is_released) {
   c.changed.notify_all();
 }
 
+/// Calls that hang right now.
 KVFERRY_PLUGIN_EXPORT int broken_num_hanging() {
   const std::lock_guard lock(controls().mutex);
   return controls().num_hanging;
 }
 
+/// Writes into the memory of every item that was kept, then answers it with KVFERRY_OK.
 KVFERRY_PLUGIN_EXPORT void broken_answer_kept() {
   std::vector<KeptItem> kept;
   {
@@ -78,6 +80,7 @@ KVFERRY_PLUGIN_EXPORT void broken_answer_kept() {
   }
 }
 
+/// Items that were kept so far.
 KVFERRY_PLUGIN_EXPORT int broken_num_kept() {
   const std::lock_guard lock(controls().mutex);
   return controls().num_kept;

@@ -237,7 +237,23 @@ TEST_F(ExternalContainment, ShortDeadlineOfACallerIsNoFault) {
   ASSERT_TRUE(eventually([&] { return ask("broken_num_kept") == kept_before + 1; }));
   bench_.executor().advance(std::chrono::milliseconds(5));
   EXPECT_THAT(got.first(), StatusIs(StatusCode::kDeadlineExceeded));
+  EXPECT_EQ(counter("timeouts"), 0U);
   EXPECT_THAT(bench_.put(2).first(), IsOk());
+}
+
+TEST_F(ExternalContainment, TimersDoNotPileUp) {
+  open("");
+  for (int i = 0; i < 50; ++i) {  // each deadline before all those that are waited for
+    EXPECT_THAT(bench_.get(1, bench_.executor().now() + std::chrono::milliseconds(100 - i)).first(),
+                IsOk());
+  }
+  for (int i = 0; i < 5; ++i) {
+    const auto asked = bench_.contains();
+    bench_.executor().advance(std::chrono::milliseconds(200));
+    asked.first();
+  }
+  EXPECT_LE(bench_.executor().num_timers(), 2U);
+  expect_clean_close();
 }
 
 TEST_F(ExternalContainment, SecondAnswersAreCountedAndChangeNothing) {

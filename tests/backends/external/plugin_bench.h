@@ -41,6 +41,11 @@ class ManualExecutor final : public Executor, public Clock {
     return now_;
   }
 
+  size_t num_timers() const {
+    MutexLock lock(mutex_);
+    return timers_.size();
+  }
+
   /// Time passes, and what is due runs.
   void advance(Duration time) {
     {
@@ -118,7 +123,7 @@ class RecordedLog final : public Logger {
 template <typename Outcome>
 class Ends {
  public:
-  explicit Ends(size_t size) : state_(std::make_shared<State>()) { state_->outcomes.resize(size); }
+  explicit Ends(size_t size) : size_(size), state_(std::make_shared<State>(size)) {}
 
   void operator()(size_t item, Outcome outcome) const {
     MutexLock lock(state_->mutex);
@@ -132,7 +137,7 @@ class Ends {
   /// Waits for all; what the first ended with.
   Outcome first() const { return all().front(); }
   std::vector<Outcome> all() const {
-    const bool have_ended = eventually([this] { return num_ended() >= state_->outcomes.size(); });
+    const bool have_ended = eventually([this] { return num_ended() >= size_; });
     EXPECT_TRUE(have_ended) << "only " << num_ended() << " items ended";
     std::vector<Outcome> outcomes;
     MutexLock lock(state_->mutex);
@@ -142,10 +147,12 @@ class Ends {
 
  private:
   struct State {
+    explicit State(size_t size) : outcomes(size) {}
     Mutex mutex;
     std::vector<std::optional<Outcome>> outcomes KVFERRY_GUARDED_BY(mutex);
     size_t num_ended KVFERRY_GUARDED_BY(mutex) = 0;
   };
+  size_t size_;
   std::shared_ptr<State> state_;
 };
 
