@@ -1,10 +1,12 @@
 // Names of sinks become objects here, in the order of the tiers.
 
+#include <fstream>
 #include <utility>
 
 #include "backends/external/factory.h"
 #include "backends/local_cpu/factory.h"
 #include "backends/local_disk/factory.h"
+#include "backends/remote/factory.h"
 #include "runtime/cache/cache_parts.h"
 #include "runtime/detached_thread.h"
 
@@ -85,6 +87,35 @@ Status add_local_disk(const CacheConfig& config, size_t chunk_bytes, Logger* log
   return {};
 }
 
+/// The first line of a file.
+Result<std::string> read_secret(const std::string& path) {
+  std::ifstream file(path);
+  std::string line;
+  if (!file || !std::getline(file, line) || line.empty()) {
+    return make_error(StatusCode::kInvalidArgument,
+                      "'" + path + "' cannot be read, or its first line is empty");
+  }
+  return line;
+}
+
+Status add_remote(const CacheConfig& config, Logger* logger, CacheParts& parts) {
+  if (config.remote.kind == RemoteKind::kNone) return {};
+  RemoteOptions options;
+  options.store = config.remote;
+  options.breaker_failures = static_cast<int>(config.sinks.breaker_failures);
+  options.breaker_cooldown = config.sinks.breaker_cooldown;
+  if (!config.remote.password_file.empty()) {
+    auto password = read_secret(config.remote.password_file);
+    if (!password) return password.error().with_context("remote_password_file");
+    options.store.password = *std::move(password);
+  }
+  KVFERRY_ASSIGN_OR_RETURN(BackendContext context, make_context("remote", config, logger, parts));
+  auto backend = make_remote_backend(std::move(context), options);
+  if (!backend) return backend.error().with_context("remote_url");
+  parts.backends.push_back(*std::move(backend));
+  return {};
+}
+
 std::string join(const std::vector<std::string>& parts, char separator) {
   std::string text;
   for (const std::string& part : parts) {
@@ -106,6 +137,8 @@ Status add_external(const ExternalBackendConfig& external, const CacheConfig& co
   options.limits.close_timeout = config.plugins.call_timeout;
   options.limits.max_in_flight_items = static_cast<size_t>(config.plugins.max_in_flight);
   options.limits.max_in_flight_bytes = config.sinks.max_in_flight_bytes;
+  options.limits.breaker_failures = static_cast<uint32_t>(config.sinks.breaker_failures);
+  options.limits.breaker_cooldown = config.sinks.breaker_cooldown;
   KVFERRY_ASSIGN_OR_RETURN(BackendContext context,
                            make_context(external.name, config, logger, parts));
   context.start_thread = start_detached_thread;
@@ -131,6 +164,7 @@ Result<std::unique_ptr<CacheParts>> compose_cache(const CacheConfig& config, siz
   KVFERRY_RETURN_IF_ERROR(make_threads(config, *parts));
   KVFERRY_RETURN_IF_ERROR(add_local_cpu(config, chunk_bytes, logger, *parts));
   KVFERRY_RETURN_IF_ERROR(add_local_disk(config, chunk_bytes, logger, *parts));
+  KVFERRY_RETURN_IF_ERROR(add_remote(config, logger, *parts));
   for (const ExternalBackendConfig& external : config.external_backends) {
     KVFERRY_RETURN_IF_ERROR(add_external(external, config, logger, *parts));
   }

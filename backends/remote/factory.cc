@@ -5,7 +5,7 @@
 #include "backends/remote/blackhole_connector.h"
 #include "backends/remote/fs_connector.h"
 #include "backends/remote/remote_backend.h"
-#include "backends/remote/remote_url.h"
+#include "core/remote_url.h"
 #if KVFERRY_HAVE_HIREDIS
 #include "backends/remote/redis_connector.h"
 #endif
@@ -17,9 +17,10 @@ Status check_options(const RemoteOptions& options) {
   const auto refuse = [](const std::string& what) {
     return Status(StatusCode::kInvalidArgument, "remote store: " + what);
   };
-  if (options.timeout <= Duration::zero()) return refuse("timeout must be above 0");
-  if (options.connections < 1 || options.connections > 64) {
-    return refuse("connections is " + std::to_string(options.connections) + ", must be 1 to 64");
+  if (options.store.timeout <= Duration::zero()) return refuse("timeout must be above 0");
+  if (options.store.connections < 1 || options.store.connections > 64) {
+    return refuse("connections is " + std::to_string(options.store.connections) +
+                  ", must be 1 to 64");
   }
   if (options.max_queued < 1) return refuse("max_queued must be 1 or more");
   if (options.breaker_failures < 1) return refuse("breaker_failures must be 1 or more");
@@ -29,38 +30,25 @@ Status check_options(const RemoteOptions& options) {
   return {};
 }
 
-Result<std::unique_ptr<RemoteConnector>> make_redis_connector(const BackendContext& context,
-                                                              RemoteUrl url,
-                                                              const RemoteOptions& options) {
-#if KVFERRY_HAVE_HIREDIS
-  if (url.username.empty() && url.password.empty()) {
-    url.username = options.username;
-    url.password = options.password;
-  }
-  return std::make_unique<RedisConnector>(
-      context, RedisTarget{.url = std::move(url), .timeout = options.timeout}, options);
-#else
-  (void)context;
-  (void)options;
-  return make_error(StatusCode::kUnimplemented,
-                    "remote_url '" + url.to_string() +
-                        "': this build has no hiredis; install libhiredis-dev and build again");
-#endif
-}
-
 Result<std::unique_ptr<RemoteConnector>> make_connector(const BackendContext& context,
-                                                        const RemoteUrl& url,
                                                         const RemoteOptions& options) {
-  switch (url.scheme) {
-    case RemoteScheme::kFs:
-      return std::make_unique<FsConnector>(context, url.path, options);
-    case RemoteScheme::kRedis:
-    case RemoteScheme::kUnix:
-      return make_redis_connector(context, url, options);
-    case RemoteScheme::kBlackhole:
+  switch (options.store.kind) {
+    case RemoteKind::kNone:
       break;
+    case RemoteKind::kFs:
+      return std::make_unique<FsConnector>(context, options.store.path, options);
+    case RemoteKind::kRedis:
+#if KVFERRY_HAVE_HIREDIS
+      return std::make_unique<RedisConnector>(context, options);
+#else
+      return make_error(StatusCode::kUnimplemented,
+                        "remote_url '" + remote_url_text(options.store) +
+                            "': this build has no hiredis; install libhiredis-dev and build again");
+#endif
+    case RemoteKind::kBlackhole:
+      return std::make_unique<BlackholeConnector>();
   }
-  return std::make_unique<BlackholeConnector>();
+  return make_error(StatusCode::kInvalidArgument, "remote store: none is named; set remote_url");
 }
 
 }  // namespace
@@ -68,12 +56,12 @@ Result<std::unique_ptr<RemoteConnector>> make_connector(const BackendContext& co
 Result<std::unique_ptr<StorageBackend>> make_remote_backend(BackendContext context,
                                                             const RemoteOptions& options) {
   KVFERRY_RETURN_IF_ERROR(check_options(options));
-  KVFERRY_ASSIGN_OR_RETURN(const RemoteUrl url, parse_remote_url(options.url));
-  KVFERRY_ASSIGN_OR_RETURN(auto connector, make_connector(context, url, options));
-  const bool keeps = url.scheme != RemoteScheme::kBlackhole;
+  KVFERRY_ASSIGN_OR_RETURN(auto connector, make_connector(context, options));
+  const bool keeps = options.store.kind != RemoteKind::kBlackhole;
   const BackendTraits traits = {
       .retains = keeps, .pins = false, .persists = keeps, .is_memory = false};
-  return std::make_unique<RemoteBackend>(std::move(context), traits, options, url.to_string(),
+  return std::make_unique<RemoteBackend>(std::move(context), traits, options,
+                                         remote_url_text(options.store),
                                          std::move(connector));
 }
 

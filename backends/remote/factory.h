@@ -5,20 +5,16 @@
 #include <memory>
 #include <string>
 
+#include "kvferry/cache_config.h"
 #include "kvferry/storage_backend.h"
 
 namespace kvferry {
 
-/// Where a remote store is, and how long it is waited for.
+/// A remote store, and what it may cost.
 struct RemoteOptions {
-  /// fs:///shared/directory; redis://[user:password@]host[:port][/database];
-  /// unix://[user:password@]/path/of/socket (Redis); blackhole://.
-  std::string url;
-  std::string username;  ///< unless the URL has one; empty: the server's default user
-  std::string password;  ///< unless the URL has one; empty: none is sent
-  /// An answer that takes longer is given up: the item ends kUnavailable.
-  Duration timeout = std::chrono::seconds(5);
-  size_t connections = 1;  ///< to a server; for fs: files worked on at once
+  /// Which store, and how long and by how many connections it is asked: a request that takes longer
+  /// ends kUnavailable. Of a directory, `connections` is the number of files worked on at once.
+  RemoteConfig store;
   /// Items that may wait for their turn; more end kResourceExhausted.
   size_t max_queued = 4096;
   /// After so many calls in a row that found the store unavailable, further ones end kUnavailable
@@ -36,8 +32,8 @@ struct RemoteOptions {
 /// data_loss, logged, and removed. There are no pins. A put whose answer did not come may have
 /// taken place.
 ///
-/// Errors: kInvalidArgument for a URL that is malformed or of an unknown scheme, naming what, and
-///   for options out of range; kUnimplemented for a scheme that this build leaves out. A store
+/// Errors: kInvalidArgument for no store, or options out of range; kUnimplemented for one that this
+///   build leaves out. A store
 ///   that cannot be reached is no error here.
 Result<std::unique_ptr<StorageBackend>> make_remote_backend(BackendContext context,
                                                             const RemoteOptions& options);

@@ -26,24 +26,24 @@ std::string text_of(Duration duration) {
 }  // namespace
 
 std::shared_ptr<RedisConnection> RedisConnection::create(const BackendContext& context,
-                                                         const RedisTarget& target) {
-  return std::shared_ptr<RedisConnection>(new RedisConnection(context, target));
+                                                         const RemoteConfig& store) {
+  return std::shared_ptr<RedisConnection>(new RedisConnection(context, store));
 }
 
-RedisConnection::RedisConnection(const BackendContext& context, const RedisTarget& target)
-    : context_(context), target_(target), random_(std::random_device()()) {}
+RedisConnection::RedisConnection(const BackendContext& context, const RemoteConfig& store)
+    : context_(context), store_(store), random_(std::random_device()()) {}
 
 // ---- making the connection
 
 void RedisConnection::connect() {
   ++attempt_;
   state_ = State::kResolving;
-  run_at(now() + target_.timeout, &RedisConnection::give_up_connecting);
-  const Addresses known = resolve(target_.url, false);
+  run_at(now() + store_.timeout, &RedisConnection::give_up_connecting);
+  const Addresses known = resolve(store_, false);
   if (!known.found.empty()) return connect_to(known);
   is_resolving_ = true;
   context_.work_pool->submit([self = shared_from_this(), attempt = attempt_]() mutable {
-    Addresses found = resolve(self->target_.url, true);
+    Addresses found = resolve(self->store_, true);
     Executor& executor = *self->context_.executor;
     executor.post([self = std::move(self), attempt, found = std::move(found)] {
       self->is_resolving_ = false;
@@ -57,13 +57,13 @@ void RedisConnection::connect() {
 }
 
 /// `may_ask` name servers, which may take long; else only what is an address already.
-RedisConnection::Addresses RedisConnection::resolve(const RemoteUrl& url, bool may_ask) {
+RedisConnection::Addresses RedisConnection::resolve(const RemoteConfig& store, bool may_ask) {
   Addresses addresses;
-  if (url.scheme == RemoteScheme::kUnix) {
+  if (!store.path.empty()) {
     Address address;
     sockaddr_un local{};
     local.sun_family = AF_UNIX;
-    url.path.copy(local.sun_path, sizeof(local.sun_path) - 1);
+    store.path.copy(local.sun_path, sizeof(local.sun_path) - 1);
     std::memcpy(&address.bytes, &local, sizeof(local));
     address.size = sizeof(local);
     address.family = AF_UNIX;
@@ -75,7 +75,7 @@ RedisConnection::Addresses RedisConnection::resolve(const RemoteUrl& url, bool m
   hints.ai_flags = AI_NUMERICSERV | (may_ask ? AI_ADDRCONFIG : AI_NUMERICHOST);
   addrinfo* list = nullptr;
   const int error =
-      ::getaddrinfo(url.host.c_str(), std::to_string(url.port).c_str(), &hints, &list);
+      ::getaddrinfo(store.host.c_str(), std::to_string(store.port).c_str(), &hints, &list);
   if (error != 0) {
     addresses.error = ::gai_strerror(error);
     return addresses;
@@ -141,14 +141,13 @@ void RedisConnection::end_attempt(int error) {
 void RedisConnection::greet() {
   state_ = State::kGreeting;
   reader_ = std::make_unique<RedisReplyReader>();
-  const RemoteUrl& url = target_.url;
-  if (!url.username.empty()) {
-    add_greeting(redis_command({"AUTH", url.username, url.password}), "AUTH", true);
-  } else if (!url.password.empty()) {
-    add_greeting(redis_command({"AUTH", url.password}), "AUTH", true);
+  if (!store_.username.empty()) {
+    add_greeting(redis_command({"AUTH", store_.username, store_.password}), "AUTH", true);
+  } else if (!store_.password.empty()) {
+    add_greeting(redis_command({"AUTH", store_.password}), "AUTH", true);
   }
-  if (url.database != 0) {
-    add_greeting(redis_command({"SELECT", std::to_string(url.database)}), "SELECT", false);
+  if (store_.database != 0) {
+    add_greeting(redis_command({"SELECT", std::to_string(store_.database)}), "SELECT", false);
   }
   // Without a password that it wants, a server calls a large value a protocol error.
   add_greeting(redis_command({"PING"}), "PING", false);
@@ -194,7 +193,7 @@ void RedisConnection::submit(RedisOp op) {
   if (op.deadline <= now()) {
     return op.end(make_error(StatusCode::kDeadlineExceeded, "the deadline had passed before"));
   }
-  op.expiry = now() + target_.timeout;
+  op.expiry = now() + store_.timeout;
   const TimePoint end = std::min(op.expiry, op.deadline);
   unsent_.push_back(std::move(op));
   arm_sweep(end);
@@ -266,7 +265,7 @@ void RedisConnection::retry(uint64_t attempt) {
 void RedisConnection::give_up_connecting(uint64_t attempt) {
   if (attempt != attempt_ || state_ == State::kReady || state_ == State::kClosed) return;
   fail(Status(StatusCode::kUnavailable,
-              where() + " did not answer a connection within " + text_of(target_.timeout)));
+              where() + " did not answer a connection within " + text_of(store_.timeout)));
 }
 
 void RedisConnection::arm_sweep(TimePoint when) {
@@ -282,12 +281,12 @@ void RedisConnection::sweep() {
   next_sweep_ = TimePoint::max();
   if (state_ == State::kClosed) return;
   const TimePoint time = now();
-  const bool is_silent = !sent_.empty() && time - last_progress_ >= target_.timeout;
+  const bool is_silent = !sent_.empty() && time - last_progress_ >= store_.timeout;
   const bool is_stuck =
       !unsent_.empty() && unsent_.front().sent_bytes > 0 && unsent_.front().expiry <= time;
   if (state_ == State::kReady && (is_silent || is_stuck)) {
     return fail(Status(StatusCode::kUnavailable,
-                       where() + " has been silent for " + text_of(target_.timeout)));
+                       where() + " has been silent for " + text_of(store_.timeout)));
   }
   std::vector<RedisOp> ended;
   sweep_queue(unsent_, time, ended);
@@ -298,12 +297,12 @@ void RedisConnection::sweep() {
       if (!op.has_ended) arm_sweep(std::min(op.expiry, op.deadline));
     }
   }
-  if (!sent_.empty()) arm_sweep(last_progress_ + target_.timeout);
+  if (!sent_.empty()) arm_sweep(last_progress_ + store_.timeout);
   for (RedisOp& op : ended) {
     const bool is_callers = op.deadline <= time;
     op.end(make_error(is_callers ? StatusCode::kDeadlineExceeded : StatusCode::kUnavailable,
                       is_callers ? "the deadline passed before the server's answer"
-                                 : where() + " did not answer within " + text_of(target_.timeout)));
+                                 : where() + " did not answer within " + text_of(store_.timeout)));
   }
 }
 

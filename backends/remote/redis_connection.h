@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "backends/remote/redis_protocol.h"
-#include "backends/remote/remote_url.h"
+#include "core/remote_url.h"
 #include "core/unique_fd.h"
 #include "kvferry/backend_context.h"
 #include "kvferry/cache_engine_key.h"
@@ -38,11 +38,6 @@ struct RedisOp {
   }
 };
 
-struct RedisTarget {
-  RemoteUrl url;  ///< with user and password, wherever they came from
-  Duration timeout;
-};
-
 /// A connection to a server that is made again, at growing intervals, whenever it is lost.
 ///
 /// Commands are pipelined, up to kWindow of them unanswered. Values are written from where they
@@ -55,7 +50,7 @@ class RedisConnection final : public std::enable_shared_from_this<RedisConnectio
   static constexpr size_t kWindow = 16;
 
   static std::shared_ptr<RedisConnection> create(const BackendContext& context,
-                                                 const RedisTarget& target);
+                                                 const RemoteConfig& store);
 
   void start() { connect(); }
   /// Sent by the next flush().
@@ -78,11 +73,11 @@ class RedisConnection final : public std::enable_shared_from_this<RedisConnectio
     std::string error;
   };
 
-  RedisConnection(const BackendContext& context, const RedisTarget& target);
+  RedisConnection(const BackendContext& context, const RemoteConfig& store);
 
   // Making the connection.
   void connect();
-  static Addresses resolve(const RemoteUrl& url, bool may_ask);
+  static Addresses resolve(const RemoteConfig& store, bool may_ask);
   void connect_to(const Addresses& addresses);
   void connect_next();
   void finish_connect();
@@ -112,10 +107,10 @@ class RedisConnection final : public std::enable_shared_from_this<RedisConnectio
   void retry(uint64_t attempt);
   void give_up_connecting(uint64_t attempt);
   TimePoint now() const { return context_.executor->clock().now(); }
-  std::string where() const { return target_.url.to_string(); }
+  std::string where() const { return remote_url_text(store_); }
 
   const BackendContext context_;
-  const RedisTarget target_;
+  const RemoteConfig store_;
   State state_ = State::kWaiting;
   uint64_t attempt_ = 0;  // a timer or an answer of the resolver for another one is void
   int num_failures_ = 0;  // in a row

@@ -33,11 +33,10 @@ Result<bool> found_any(const Result<RedisAnswer>& answer) {
 
 }  // namespace
 
-RedisConnector::RedisConnector(const BackendContext& context, const RedisTarget& target,
-                               const RemoteOptions& options)
+RedisConnector::RedisConnector(const BackendContext& context, const RemoteOptions& options)
     : context_(context), max_queued_(options.max_queued) {
-  for (size_t i = 0; i < options.connections; ++i) {
-    connections_.push_back(RedisConnection::create(context, target));
+  for (int64_t i = 0; i < options.store.connections; ++i) {
+    connections_.push_back(RedisConnection::create(context, options.store));
     context.executor->post([connection = connections_.back()] { connection->start(); });
   }
 }

@@ -16,8 +16,7 @@ struct RemoteOptions;
 class RedisConnector final : public RemoteConnector {
  public:
   /// Connects from now on.
-  RedisConnector(const BackendContext& context, const RedisTarget& target,
-                 const RemoteOptions& options);
+  RedisConnector(const BackendContext& context, const RemoteOptions& options);
 
   void exists(std::span<const CacheEngineKey> keys, ContainsDone done) override;
   void put(std::span<const CacheEngineKey> keys, std::span<const MemoryObjPtr> objs,

@@ -5,7 +5,7 @@
 #include <cctype>
 
 #include "core/printable.h"
-#include "runtime/config/remote_url.h"
+#include "core/remote_url.h"
 
 namespace kvferry {
 namespace {

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "core/printable.h"
-#include "runtime/config/remote_url.h"
+#include "core/remote_url.h"
 #include "runtime/config/schema.h"
 #include "runtime/config/values.h"
 

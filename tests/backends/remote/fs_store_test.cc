@@ -179,7 +179,7 @@ TEST_F(FsStoreTest, MissingDirectoryIsNotMade) {
 TEST_F(FsStoreTest, QueueIsBounded) {
   RemoteOptions options = RemoteRig::options_of(url());
   options.max_queued = 2;
-  options.connections = 1;
+  options.store.connections = 1;
   RemoteRig rig(options);
   const auto ends =
       rig.begin_put({0, 0, 0, 0, 0, 0, 0, 0, 0, 0}).wait(RemoteRig::kPatience).value();

@@ -78,7 +78,7 @@ TEST(RedisRefusal, WrongPasswordIsSaidAndNotShown) {
   RemoteRig without(server->tcp_url());
   EXPECT_THAT(without.put(1), StatusIs(StatusCode::kPermissionDenied, HasSubstr("NOAUTH")));
   RemoteOptions options = RemoteRig::options_of(server->tcp_url());
-  options.password = "right-one";
+  options.store.password = "right-one";
   RemoteRig with(options);
   EXPECT_THAT(with.put(1), IsOk());
 }
@@ -132,7 +132,7 @@ TEST(RedisAbsence, IsUnavailableAndSoonSaidAtOnce) {
 
 TEST_F(RedisStoreTest, StoppedServerTimesOutAndIsFoundAgain) {
   RemoteOptions options = RemoteRig::options_of(server_->tcp_url());
-  options.timeout = milliseconds(100);
+  options.store.timeout = milliseconds(100);
   options.breaker_failures = 2;
   options.breaker_cooldown = milliseconds(20);
   RemoteRig rig(options);
@@ -153,7 +153,7 @@ TEST_F(RedisStoreTest, StoppedServerTimesOutAndIsFoundAgain) {
 
 TEST_F(RedisStoreTest, KilledUnderLoadNothingIsWrongAndItComesBack) {
   RemoteOptions options = RemoteRig::options_of(server_->unix_url());
-  options.connections = 2;
+  options.store.connections = 2;
   options.breaker_cooldown = milliseconds(10);
   RemoteRig rig(options);
   std::atomic<bool> stops{false};

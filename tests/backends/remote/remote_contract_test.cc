@@ -4,6 +4,7 @@
 #include <string>
 
 #include "backends/remote/factory.h"
+#include "core/remote_url.h"
 #include "conformance/backend_contract.h"
 #include "tests/support/server_process.h"
 #include "tests/support/status_matchers.h"
@@ -20,8 +21,8 @@ class RemoteFixture final : public BackendContractFixture {
 
   Result<std::unique_ptr<StorageBackend>> make(const BackendContext& context) override {
     RemoteOptions options;
-    options.url = url_;
-    options.connections = connections_;
+    options.store = parse_remote_url(url_).value();
+    options.store.connections = static_cast<int64_t>(connections_);
     return make_remote_backend(context, options);
   }
   Result<std::unique_ptr<StorageBackend>> reopen(const BackendContext& context) override {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "backends/remote/factory.h"
+#include "core/remote_url.h"
 #include "conformance/backend_contract_chunks.h"
 #include "conformance/backend_contract_memory.h"
 #include "conformance/backend_contract_rig.h"
@@ -79,7 +80,7 @@ class RemoteRig {
 
   static RemoteOptions options_of(const std::string& url) {
     RemoteOptions options;
-    options.url = url;
+    options.store = parse_remote_url(url).value();
     return options;
   }
 

@@ -1,4 +1,4 @@
-#include "runtime/config/remote_url.h"
+#include "core/remote_url.h"
 
 #include <gmock/gmock.h>
 
@@ -34,6 +34,17 @@ TEST(RemoteUrl, TextHidesThePassword) {
   EXPECT_EQ(remote_url_text(parse("unix:///run/redis.sock")), "unix:///run/redis.sock");
   EXPECT_EQ(remote_url_text(parse("fs://host:0/mnt/kv/")), "fs:///mnt/kv");
   EXPECT_EQ(remote_url_text({}), "");
+}
+
+TEST(RemoteUrl, ASocketMayAskForCredentialsAndHasAShortPath) {
+  const RemoteConfig local = parse("unix://bob:x@/run/redis.sock");
+  EXPECT_EQ(local.path, "/run/redis.sock");
+  EXPECT_EQ(local.username, "bob");
+  EXPECT_EQ(local.password, "x");
+  EXPECT_EQ(remote_url_text(local), "unix://bob:***@/run/redis.sock");
+  EXPECT_EQ(parse("fs:///shared/kv@home").path, "/shared/kv@home");
+  EXPECT_THAT(parse_remote_url("unix:///" + std::string(120, 'x')),
+              StatusIs(StatusCode::kInvalidArgument, ::testing::HasSubstr("107")));
 }
 
 TEST(RemoteUrl, RefusesWhatItCannotReachAndSaysWhy) {

@@ -1,4 +1,4 @@
-#include "runtime/config/remote_url.h"
+#include "core/remote_url.h"
 
 #include <algorithm>
 #include <array>
@@ -12,7 +12,7 @@ namespace {
 
 constexpr size_t kMaxEchoed = 32;
 constexpr size_t kMaxUrlBytes = 4096;
-constexpr uint16_t kRedisPort = 6379;
+constexpr size_t kMaxSocketPathBytes = 107;  // the system's limit
 constexpr int64_t kMaxDatabase = 65'535;
 constexpr std::string_view kForms =
     "write redis://HOST:PORT, unix:///SOCKET, fs:///DIRECTORY or blackhole://ANY";
@@ -108,15 +108,24 @@ Result<RemoteConfig> parse_redis(std::string_view rest) {
 }
 
 Result<RemoteConfig> parse_path(RemoteKind kind, std::string_view scheme, std::string_view rest) {
-  // What stands before the path is a host that is not used.
+  // What stands before the path is a host that is not used, or what a socket's server asks for.
   const size_t slash = rest.find('/');
   RemoteConfig remote;
   remote.kind = kind;
+  const std::string_view before = rest.substr(0, slash);
+  if (kind == RemoteKind::kRedis && before.ends_with('@')) {
+    KVFERRY_RETURN_IF_ERROR(fill_credentials(before.substr(0, before.size() - 1), remote));
+  }
   if (slash != std::string_view::npos) remote.path = rest.substr(slash);
   while (remote.path.size() > 1 && remote.path.back() == '/') remote.path.pop_back();
   if (remote.path.size() < 2) {
     return make_error(StatusCode::kInvalidArgument,
                       "needs an absolute path, as in " + std::string(scheme) + ":///mnt/shared");
+  }
+  if (kind == RemoteKind::kRedis && remote.path.size() > kMaxSocketPathBytes) {
+    return make_error(StatusCode::kInvalidArgument,
+                      "has a path of " + std::to_string(remote.path.size()) +
+                          " bytes, and a socket's has 107 at most");
   }
   return remote;
 }
@@ -181,8 +190,8 @@ std::string remote_url_text(const RemoteConfig& remote) {
     case RemoteKind::kRedis:
       break;
   }
-  if (!remote.path.empty()) return "unix://" + remote.path;
   const std::string credentials = remote.password.empty() ? "" : remote.username + ":***@";
+  if (!remote.path.empty()) return "unix://" + credentials + remote.path;
   const std::string database = remote.database == 0 ? "" : "/" + std::to_string(remote.database);
   return "redis://" + credentials + host_port_text(remote.host, remote.port) + database;
 }
