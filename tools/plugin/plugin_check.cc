@@ -196,10 +196,10 @@ int run_plugin_check(const PluginCheckFlags& flags) {
               traits.pins ? ", pins" : "", traits.persists ? ", persists" : "");
 
   PluginCheckFixture fixture(*options, traits);
-  if (const auto rig = BackendRig::open(fixture); !rig) {
-    return refuse(std::string(rig.error().message()));
-  }
+  const auto first = BackendRig::open(fixture);
+  if (!first) return refuse(std::string(first.error().message()));
   CheckReport report;
+  report.run("OpensAndCloses", [&] { return (*first)->finish(); });
   for (const BackendContractCase& each : backend_contract_cases()) {
     const std::string reason = why_skipped(each, fixture);
     if (!reason.empty()) {
