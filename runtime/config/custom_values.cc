@@ -99,7 +99,7 @@ Verdict set_remote_url(CacheConfig& config, const YamlNode& node) {
   if (!is_text(node) && !is_null(node)) return not_text();
   RemoteConfig parsed;
   if (!is_null(node)) {
-    const Result<RemoteConfig> result = parse_remote_url(node.text);
+    const Result<RemoteConfig> result = parse_remote_config(node.text);
     if (!result) return error(std::string(result.error().message()));
     parsed = *result;
   }

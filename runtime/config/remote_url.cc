@@ -143,7 +143,7 @@ std::string host_port_text(std::string_view host, uint16_t port) {
   return (is_v6 ? "[" + std::string(host) + "]" : std::string(host)) + ":" + std::to_string(port);
 }
 
-Result<RemoteConfig> parse_remote_url(std::string_view url) {
+Result<RemoteConfig> parse_remote_config(std::string_view url) {
   const size_t mark = url.find("://");
   if (mark == std::string_view::npos || mark == 0 || url.size() > kMaxUrlBytes) {
     return make_error(StatusCode::kInvalidArgument, "is no URL; " + std::string(kForms));

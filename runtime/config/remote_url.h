@@ -12,7 +12,7 @@ namespace kvferry {
 /// The store that a `remote_url` names: kind, place and credentials; the rest is as by default.
 /// Errors: kInvalidArgument without the URL itself, which may hold a password; kUnimplemented for a
 /// scheme that LMCache has and kvferry does not.
-Result<RemoteConfig> parse_remote_url(std::string_view url);
+Result<RemoteConfig> parse_remote_config(std::string_view url);
 
 /// The same as a URL, its password as ***.
 std::string remote_url_text(const RemoteConfig& remote);

@@ -10,7 +10,7 @@ namespace {
 using ::testing::HasSubstr;
 
 RemoteConfig parse(std::string_view url) {
-  const auto parsed = parse_remote_url(url);
+  const auto parsed = parse_remote_config(url);
   EXPECT_THAT(parsed, IsOk());
   return parsed.value_or(RemoteConfig());
 }
@@ -41,10 +41,10 @@ TEST(RemoteUrl, RefusesWhatItCannotReachAndSaysWhy) {
        {"", "redis", "://x", "redis://", "redis://a:b", "redis://a:-1", "redis://a b",
         "redis://a/x", "redis://a/-1", "redis://a:1:2", "redis://u:@h", "redis://%4@h", "unix://",
         "fs:///", "fs://host", "redis://[]:1", "redis://::1"}) {
-    EXPECT_THAT(parse_remote_url(url), StatusIs(StatusCode::kInvalidArgument)) << url;
+    EXPECT_THAT(parse_remote_config(url), StatusIs(StatusCode::kInvalidArgument)) << url;
   }
   for (const char* url : {"rediss://h", "redis-sentinel://h", "lm://h:1", "s3://b", "valkey://h"}) {
-    EXPECT_THAT(parse_remote_url(url),
+    EXPECT_THAT(parse_remote_config(url),
                 StatusIs(StatusCode::kUnimplemented, HasSubstr("kvferry does not")))
         << url;
   }
