@@ -21,7 +21,7 @@ using testing::EndsWith;
 using testing::HasSubstr;
 using testing::Not;
 
-LocalDiskOptions sim_options(DiskDurability durability = DiskDurability::kNone) {
+LocalDiskOptions sim_options(Durability durability = Durability::kNone) {
   LocalDiskOptions options;
   options.path = "/store";
   options.max_bytes = size_t{8} << 20;
@@ -48,7 +48,7 @@ class DiskFaults : public testing::Test {
 
 TEST_F(DiskFaults, AnyCallOfAPutMayFailWithoutATrace) {
   for (const int error : {EIO, ENOSPC, EACCES, EMFILE}) {
-    DiskRig rig(sim_options(DiskDurability::kSync), files_);
+    DiskRig rig(sim_options(Durability::kSync), files_);
     ASSERT_THAT(rig.opened(), IsOk());
     int num_failed = 0;
     for (int index = 0;; ++index) {
@@ -149,7 +149,7 @@ TEST_F(DiskFaults, FileThatCannotBeRemovedStaysCharged) {
 }
 
 TEST_F(DiskFaults, UnsyncableChunkIsDropped) {
-  LocalDiskOptions options = sim_options(DiskDurability::kAsync);
+  LocalDiskOptions options = sim_options(Durability::kAsync);
   options.sync_interval = std::chrono::milliseconds(1);
   DiskRig rig(options, files_);
   files_->set_fault_hook([](std::string_view call, const std::string&) {
@@ -385,7 +385,7 @@ TEST_F(DiskFaults, PastDeadlineEndsBeforeItIsRead) {
 // ---- order of writes, and what the file system cannot do
 
 TEST_F(DiskFaults, SyncPutSyncsTheFileThenItsName) {
-  DiskRig rig(sim_options(DiskDurability::kSync), files_);
+  DiskRig rig(sim_options(Durability::kSync), files_);
   std::vector<std::string> calls;
   files_->set_fault_hook([&](std::string_view call, const std::string&) {
     if (call != "write_at") calls.emplace_back(call);
@@ -408,7 +408,7 @@ TEST_F(DiskFaults, RefusedDirectIoIsSaidAndGoneRoundOf) {
 
 TEST_F(DiskFaults, MissingRingIsAnErrorOnlyIfItIsAskedFor) {
   LocalDiskOptions options = sim_options();
-  options.io = DiskIo::kUring;
+  options.io = DiskIo::kIoUring;
   EXPECT_THAT(DiskRig(options, files_).opened(), StatusIs(StatusCode::kFailedPrecondition));
   options.io = DiskIo::kAuto;
   DiskRig rig(options, files_);

@@ -279,7 +279,7 @@ INSTANTIATE_TEST_SUITE_P(Engines, LocalDisk,
                          testing::Values(DiskIo::kPread
 #if KVFERRY_HAVE_URING
                                          ,
-                                         DiskIo::kUring
+                                         DiskIo::kIoUring
 #endif
                                          ),
                          [](const auto& row) {

@@ -132,8 +132,7 @@ TEST_P(PowerCut, LosesNothingThatWasPromisedAndServesNoWrongByte) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, PowerCut,
-                         testing::Values(Durability::kNone, Durability::kAsync,
-                                         Durability::kSync));
+                         testing::Values(Durability::kNone, Durability::kAsync, Durability::kSync));
 
 TEST(PowerCutAfterClose, LosesNothingThatWasPutAsync) {
   SeededRng rng;
