@@ -149,7 +149,7 @@ std::string report_table(const ReplayPlan& plan, const ReplayReport& report) {
       "%lld lost\n",
       count(report.chunks), count(report.retrieved - report.wrong), count(report.wrong),
       count(report.stored), count(report.lost));
-  out += format("  hit rate     %.3f; no cache of that size could pass %.3f (Belady)\n",
+  out += format("  hit rate     %.3f; no cache of that size that starts empty could pass %.3f (Belady)\n",
                 report.hit_rate(), report.optimum.hit_rate());
   for (size_t i = 0; i < report.stats.sinks.size(); ++i) {
     const SinkReport& sink = report.stats.sinks[i];

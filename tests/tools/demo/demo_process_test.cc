@@ -508,7 +508,7 @@ TEST(Command, NamesTheSubcommandsWhenTheOneAskedForIsNone) {
   Subprocess run(kvferry({"dem", "--requests", "5"}));
   EXPECT_EQ(run.wait(kRunLimit), 2);
   EXPECT_THAT(run.err(), HasSubstr("'dem'"));
-  EXPECT_THAT(run.err(), HasSubstr("config, demo, doctor and sim"));
+  EXPECT_THAT(run.err(), HasSubstr("config, demo, doctor, sim, plugin and replay"));
 }
 
 TEST(DoctorProcess, SaysWhatTheMachineHasAndWritesIt) {
