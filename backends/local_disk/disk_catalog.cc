@@ -42,11 +42,11 @@ bool DiskCatalog::holds_same(const CacheEngineKey& key, uint64_t chunk_digest,
 }
 
 bool DiskCatalog::evict_one(std::vector<ChunkFilePtr>& victims) {
-  return index_.evict([](const Index::Entry& entry) { return entry.value->readers == 0; },
-                      [&](const CacheEngineKey&, ChunkFilePtr file) {
-                        dying_ += file->disk_bytes;
-                        victims.push_back(std::move(file));
-                      });
+  const bool is_evicted = index_.evict(
+      [](const Index::Entry& entry) { return entry.value->readers == 0; },
+      [&](const CacheEngineKey&, ChunkFilePtr file) { victims.push_back(std::move(file)); });
+  if (is_evicted) dying_ += victims.back()->disk_bytes;
+  return is_evicted;
 }
 
 ChunkFilePtr DiskCatalog::take_out(Index::Entry& entry) {
