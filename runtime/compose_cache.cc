@@ -16,8 +16,6 @@ namespace {
 size_t round_up_to_page(size_t bytes) { return (bytes + 4095) / 4096 * 4096; }
 
 Status make_threads(const CacheConfig& config, CacheParts& parts) {
-  KVFERRY_ASSIGN_OR_RETURN(parts.io,
-                           ThreadWorkPool::create("kv-io", static_cast<size_t>(config.io_threads)));
   KVFERRY_ASSIGN_OR_RETURN(
       parts.copiers, ThreadWorkPool::create("kv-copy", static_cast<size_t>(config.copy_threads)));
   KVFERRY_ASSIGN_OR_RETURN(parts.control, ThreadExecutor::create("kv-cache", parts.clock));
@@ -37,39 +35,46 @@ Status make_pool(const CacheConfig& config, size_t chunk_bytes, CacheParts& part
   return {};
 }
 
-/// The context of a sink that has a thread of its own.
-Result<BackendContext> make_context(std::string name, const CacheConfig& config, Logger* logger,
-                                    CacheParts& parts) {
+/// The context of a sink: it has threads of its own.
+Result<BackendContext> make_context(std::string name, const CacheConfig& config,
+                                    int64_t io_threads, CacheParts& parts) {
   BackendContext context;
+  KVFERRY_ASSIGN_OR_RETURN(auto io,
+                           ThreadWorkPool::create("kv-io", static_cast<size_t>(io_threads)));
+  parts.io.push_back(std::move(io));
   KVFERRY_ASSIGN_OR_RETURN(std::unique_ptr<ThreadExecutor> executor,
                            ThreadExecutor::create("kv-" + name, parts.clock));
   context.name = std::move(name);
   context.executor = executor.get();
-  context.work_pool = parts.io.get();
+  context.work_pool = parts.io.back().get();
   context.allocator = parts.pool.get();
-  context.logger = logger;
+  context.logger = &parts.logger;
   context.blocking_timeout = config.retrieve_timeout;
   parts.sink_executors.push_back(std::move(executor));
-  context.metrics = parts.counters.emplace_back(std::make_unique<BackendCounters>()).get();
+  parts.counters.push_back(std::make_unique<BackendCounters>());
+  context.metrics = parts.counters.back().get();
   return context;
 }
 
-Status add_local_cpu(const CacheConfig& config, size_t chunk_bytes, Logger* logger,
-                     CacheParts& parts) {
+/// What make_context() made last belongs to it.
+void add_tier(std::unique_ptr<StorageBackend> backend, CacheParts& parts) {
+  parts.tiers.push_back({std::move(backend), parts.counters.back().get()});
+}
+
+Status add_local_cpu(const CacheConfig& config, size_t chunk_bytes, CacheParts& parts) {
   if (!config.local_cpu.is_tier) return {};
   LocalCpuOptions options;
   options.policy = config.policy;
   options.max_bytes = parts.pool->bytes();
   options.typical_chunk_bytes = chunk_bytes;
   KVFERRY_ASSIGN_OR_RETURN(BackendContext context,
-                           make_context("local_cpu", config, logger, parts));
+                           make_context("local_cpu", config, 1, parts));
   KVFERRY_ASSIGN_OR_RETURN(auto backend, make_local_cpu_backend(std::move(context), options));
-  parts.backends.push_back(std::move(backend));
+  add_tier(std::move(backend), parts);
   return {};
 }
 
-Status add_local_disk(const CacheConfig& config, size_t chunk_bytes, Logger* logger,
-                      CacheParts& parts) {
+Status add_local_disk(const CacheConfig& config, size_t chunk_bytes, CacheParts& parts) {
   if (config.local_disk.path.empty()) return {};
   LocalDiskOptions options;
   options.path = config.local_disk.path;
@@ -80,10 +85,10 @@ Status add_local_disk(const CacheConfig& config, size_t chunk_bytes, Logger* log
   options.queue_depth = static_cast<size_t>(config.local_disk.queue_depth);
   options.typical_chunk_bytes = chunk_bytes;
   KVFERRY_ASSIGN_OR_RETURN(BackendContext context,
-                           make_context("local_disk", config, logger, parts));
+                           make_context("local_disk", config, config.io_threads, parts));
   auto backend = make_local_disk_backend(std::move(context), options);
   if (!backend) return backend.error().with_context("local_disk");
-  parts.backends.push_back(*std::move(backend));
+  add_tier(*std::move(backend), parts);
   return {};
 }
 
@@ -98,7 +103,7 @@ Result<std::string> read_secret(const std::string& path) {
   return line;
 }
 
-Status add_remote(const CacheConfig& config, Logger* logger, CacheParts& parts) {
+Status add_remote(const CacheConfig& config, CacheParts& parts) {
   if (config.remote.kind == RemoteKind::kNone) return {};
   RemoteOptions options;
   options.store = config.remote;
@@ -109,10 +114,10 @@ Status add_remote(const CacheConfig& config, Logger* logger, CacheParts& parts) 
     if (!password) return password.error().with_context("remote_password_file");
     options.store.password = *std::move(password);
   }
-  KVFERRY_ASSIGN_OR_RETURN(BackendContext context, make_context("remote", config, logger, parts));
+  KVFERRY_ASSIGN_OR_RETURN(BackendContext context, make_context("remote", config, config.io_threads, parts));
   auto backend = make_remote_backend(std::move(context), options);
   if (!backend) return backend.error().with_context("remote_url");
-  parts.backends.push_back(*std::move(backend));
+  add_tier(*std::move(backend), parts);
   return {};
 }
 
@@ -127,7 +132,7 @@ std::string join(const std::vector<std::string>& parts, char separator) {
 
 /// What cannot be loaded is left out with a warning, unless it is required.
 Status add_external(const ExternalBackendConfig& external, const CacheConfig& config,
-                    Logger* logger, CacheParts& parts) {
+                    CacheParts& parts) {
   ExternalOptions options;
   options.module_path = external.module_path;
   options.class_name = external.class_name;
@@ -140,17 +145,27 @@ Status add_external(const ExternalBackendConfig& external, const CacheConfig& co
   options.limits.breaker_failures = static_cast<uint32_t>(config.sinks.breaker_failures);
   options.limits.breaker_cooldown = config.sinks.breaker_cooldown;
   KVFERRY_ASSIGN_OR_RETURN(BackendContext context,
-                           make_context(external.name, config, logger, parts));
+                           make_context(external.name, config, 1, parts));
   context.start_thread = start_detached_thread;
   auto backend = make_external_backend(std::move(context), options);
   if (backend) {
-    parts.backends.push_back(*std::move(backend));
+    add_tier(*std::move(backend), parts);
     return {};
   }
   if (external.is_required) return std::move(backend).error();
-  if (logger != nullptr) {
-    logger->log(LogLevel::kWarn, "external_backend_left_out backend=" + external.name +
-                                     " error=\"" + backend.error().to_string() + "\"");
+  parts.logger.log(LogLevel::kWarn, "external_backend_left_out backend=" + external.name +
+                                        " error=\"" + backend.error().to_string() + "\"");
+  return {};
+}
+
+Status make_parts(const CacheConfig& config, size_t chunk_bytes, CacheParts& parts) {
+  KVFERRY_RETURN_IF_ERROR(make_pool(config, chunk_bytes, parts));
+  KVFERRY_RETURN_IF_ERROR(make_threads(config, parts));
+  KVFERRY_RETURN_IF_ERROR(add_local_cpu(config, chunk_bytes, parts));
+  KVFERRY_RETURN_IF_ERROR(add_local_disk(config, chunk_bytes, parts));
+  KVFERRY_RETURN_IF_ERROR(add_remote(config, parts));
+  for (const ExternalBackendConfig& external : config.external_backends) {
+    KVFERRY_RETURN_IF_ERROR(add_external(external, config, parts));
   }
   return {};
 }
@@ -159,16 +174,11 @@ Status add_external(const ExternalBackendConfig& external, const CacheConfig& co
 
 Result<std::unique_ptr<CacheParts>> compose_cache(const CacheConfig& config, size_t chunk_bytes,
                                                   Logger* logger) {
-  auto parts = std::make_unique<CacheParts>();
-  KVFERRY_RETURN_IF_ERROR(make_pool(config, chunk_bytes, *parts));
-  KVFERRY_RETURN_IF_ERROR(make_threads(config, *parts));
-  KVFERRY_RETURN_IF_ERROR(add_local_cpu(config, chunk_bytes, logger, *parts));
-  KVFERRY_RETURN_IF_ERROR(add_local_disk(config, chunk_bytes, logger, *parts));
-  KVFERRY_RETURN_IF_ERROR(add_remote(config, logger, *parts));
-  for (const ExternalBackendConfig& external : config.external_backends) {
-    KVFERRY_RETURN_IF_ERROR(add_external(external, config, logger, *parts));
-  }
-  return parts;
+  auto parts = std::make_unique<CacheParts>(logger);
+  Status made = make_parts(config, chunk_bytes, *parts);
+  if (made.is_ok()) return parts;
+  dismantle(std::move(parts));
+  return make_error(std::move(made));
 }
 
 }  // namespace kvferry

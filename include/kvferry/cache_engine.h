@@ -37,12 +37,16 @@ struct CacheEngineOptions {
 struct PagedTokens {
   std::span<const uint32_t> tokens;
   std::span<const int64_t> slots;  ///< as many
+  /// What the ids do not say (hashes of images, a tenant): part of every key. Where ids stand for
+  /// something that differs from prompt to prompt, it must be here.
+  std::span<const std::string> extra_keys = {};
 };
 
 struct LookupResult {
   int64_t tokens = 0;                ///< from the first on without a gap; held, not yet verified
   std::vector<int64_t> sink_tokens;  ///< of these, how many come from each sink
   /// Keeps them from being evicted until the last copy goes (or pin_timeout); null without `pin`.
+  /// Must go before the engine does.
   std::shared_ptr<void> pins;
 };
 
@@ -150,7 +154,8 @@ class KVFERRY_EXPORT CacheEngine {
 
   /// How much of `tokens` the sinks hold. Blocks, lookup_timeout at most: a sink that does not
   /// answer holds nothing.
-  LookupResult lookup(std::span<const uint32_t> tokens, bool pin = false);
+  LookupResult lookup(std::span<const uint32_t> tokens, bool pin = false,
+                      std::span<const std::string> extra_keys = {});
 
   /// Gathers the chunks that a sink lacks, each once, and puts them into those that lack them.
   /// Tokens and slots are copied; the pages are read until on_pages_read.
@@ -161,11 +166,13 @@ class KVFERRY_EXPORT CacheEngine {
   OperationHandle<RetrieveResult> retrieve(const PagedTokens& pages, RetrieveOptions options = {});
 
   /// Brings chunks into memory (local_cpu), verified, as far as there is room for prefetches.
-  OperationHandle<PrefetchResult> prefetch(std::span<const uint32_t> tokens);
+  OperationHandle<PrefetchResult> prefetch(std::span<const uint32_t> tokens,
+                                           std::span<const std::string> extra_keys = {});
 
   /// Takes the chunks of `tokens` out of every sink, pinned or not; returns how many were in any.
-  /// Blocks, store_timeout at most.
-  size_t clear(std::span<const uint32_t> tokens);
+  /// Blocks, store_timeout at most. A store or retrieve of them that is under way may bring them
+  /// back: wait for those first.
+  size_t clear(std::span<const uint32_t> tokens, std::span<const std::string> extra_keys = {});
 
   CacheStats stats() const;
   /// Where metrics are served; 0: nowhere.

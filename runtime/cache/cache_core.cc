@@ -12,6 +12,8 @@
 namespace kvferry {
 namespace {
 
+constexpr Duration kLongestTimeout = std::chrono::hours(24 * 365);
+constexpr size_t kMaxOperations = 4096;
 constexpr Duration kSlack = std::chrono::milliseconds(100);  // for an answer on its way
 
 std::vector<CacheEngineKey> keys_of(std::span<const TokenChunk> chunks) {
@@ -120,10 +122,11 @@ size_t CacheCore::pin_prefix(const std::vector<TokenChunk>& chunks,
   return pinned;
 }
 
-LookupResult CacheCore::lookup(std::span<const uint32_t> tokens, bool pin) {
+LookupResult CacheCore::lookup(std::span<const uint32_t> tokens, bool pin,
+                               std::span<const std::string> extra_keys) {
   const TimePoint begin = context_.now();
   const TimePoint deadline = begin + context_.limits.lookup_timeout;
-  const std::vector<TokenChunk> chunks = space_.split(tokens);
+  const std::vector<TokenChunk> chunks = space_.split(tokens, extra_keys);
   const std::vector<size_t> sinks = find_prefix(chunks, deadline);
   LookupResult result;
   size_t found = sinks.size();
@@ -159,7 +162,7 @@ OperationHandle<T> CacheCore::begin(Duration timeout, Status refusal, LatencyHis
     });
   });
   const TimePoint begin = context_.now();
-  const TimePoint deadline = begin + timeout;
+  const TimePoint deadline = begin + std::min(timeout, kLongestTimeout);
   auto begin_here = [this, state, slot, begin, deadline, latency, refusal = std::move(refusal),
                      on_done = std::move(on_done), make = std::move(make)]() mutable {
     auto operation = make([this, state, slot, begin, latency,
@@ -173,6 +176,10 @@ OperationHandle<T> CacheCore::begin(Duration timeout, Status refusal, LatencyHis
     operations_.insert(operation);
     if (is_closed_) {
       operation->stop(Status(StatusCode::kCancelled, "the cache engine ends"));
+    } else if (operations_.size() > kMaxOperations) {
+      operation->stop(Status(StatusCode::kResourceExhausted,
+                             std::to_string(kMaxOperations) +
+                                 " operations are under way; wait for some of them to end"));
     } else if (!refusal.is_ok()) {
       operation->stop(refusal);
     } else {
@@ -186,7 +193,7 @@ OperationHandle<T> CacheCore::begin(Duration timeout, Status refusal, LatencyHis
 OperationHandle<StoreResult> CacheCore::store(const PagedTokens& pages, StoreOptions options) {
   Status refusal = check(pages);
   std::vector<TokenChunk> chunks;
-  if (refusal.is_ok()) chunks = space_.split(pages.tokens);
+  if (refusal.is_ok()) chunks = space_.split(pages.tokens, pages.extra_keys);
   const Duration timeout =
       options.timeout > Duration::zero() ? options.timeout : context_.limits.store_timeout;
   return begin<StoreResult>(
@@ -203,7 +210,7 @@ OperationHandle<RetrieveResult> CacheCore::retrieve(const PagedTokens& pages,
                                                     RetrieveOptions options) {
   Status refusal = check(pages);
   std::vector<TokenChunk> chunks;
-  if (refusal.is_ok()) chunks = space_.split(pages.tokens);
+  if (refusal.is_ok()) chunks = space_.split(pages.tokens, pages.extra_keys);
   const Duration timeout =
       options.timeout > Duration::zero() ? options.timeout : context_.limits.retrieve_timeout;
   return begin<RetrieveResult>(
@@ -216,17 +223,19 @@ OperationHandle<RetrieveResult> CacheCore::retrieve(const PagedTokens& pages,
       });
 }
 
-OperationHandle<PrefetchResult> CacheCore::prefetch(std::span<const uint32_t> tokens) {
+OperationHandle<PrefetchResult> CacheCore::prefetch(
+    std::span<const uint32_t> tokens, std::span<const std::string> extra_keys) {
   return begin<PrefetchResult>(
       context_.limits.retrieve_timeout, Status(), nullptr, nullptr,
-      [this, chunks = space_.split(tokens)](PrefetchOperation::Done done) mutable {
+      [this, chunks = space_.split(tokens, extra_keys)](PrefetchOperation::Done done) mutable {
         return std::make_shared<PrefetchOperation>(context_, std::move(chunks), std::move(done));
       });
 }
 
-size_t CacheCore::clear(std::span<const uint32_t> tokens) {
+size_t CacheCore::clear(std::span<const uint32_t> tokens,
+                        std::span<const std::string> extra_keys) {
   auto promised = std::make_shared<Promised<size_t>>();
-  control_.post([this, promised, keys = keys_of(space_.split(tokens))]() mutable {
+  control_.post([this, promised, keys = keys_of(space_.split(tokens, extra_keys))]() mutable {
     storage_.remove(std::move(keys), [promised](size_t removed) { promised->set(removed); });
   });
   return promised->wait_until(context_.now() + context_.limits.store_timeout).value_or(0);

@@ -21,11 +21,13 @@ class CacheCore {
   CacheCore(const CacheCore&) = delete;
   CacheCore& operator=(const CacheCore&) = delete;
 
-  LookupResult lookup(std::span<const uint32_t> tokens, bool pin);
+  LookupResult lookup(std::span<const uint32_t> tokens, bool pin,
+                      std::span<const std::string> extra_keys = {});
   OperationHandle<StoreResult> store(const PagedTokens& pages, StoreOptions options);
   OperationHandle<RetrieveResult> retrieve(const PagedTokens& pages, RetrieveOptions options);
-  OperationHandle<PrefetchResult> prefetch(std::span<const uint32_t> tokens);
-  size_t clear(std::span<const uint32_t> tokens);
+  OperationHandle<PrefetchResult> prefetch(std::span<const uint32_t> tokens,
+                                           std::span<const std::string> extra_keys = {});
+  size_t clear(std::span<const uint32_t> tokens, std::span<const std::string> extra_keys = {});
   CacheStats stats() const;
   const std::vector<std::shared_ptr<Sink>>& sinks() const { return sinks_; }
 

@@ -27,40 +27,34 @@ CacheLimits limits_of(const CacheConfig& config) {
 
 class CacheEngine::Impl {
  public:
-  Impl(std::unique_ptr<CacheParts> parts, TokenChunks space, const CacheConfig& config,
-       Logger* logger)
-      : parts_(std::move(parts)), logger_(logger) {
+  Impl(std::unique_ptr<CacheParts> parts, TokenChunks space, const CacheConfig& config)
+      : parts_(std::move(parts)) {
     SinkLimits limits;
     limits.max_in_flight_bytes = config.sinks.max_in_flight_bytes;
+    limits.max_queued_puts = static_cast<size_t>(config.sinks.max_waiting_chunks);
     limits.put_timeout = config.store_timeout;
     std::vector<std::shared_ptr<Sink>> sinks;
-    for (size_t i = 0; i < parts_->backends.size(); ++i) {
-      sinks.push_back(std::make_shared<Sink>(std::move(parts_->backends[i]), limits,
-                                             *parts_->control, parts_->counters[i].get()));
+    for (CacheTier& tier : parts_->tiers) {
+      sinks.push_back(std::make_shared<Sink>(std::move(tier.backend), limits, *parts_->control,
+                                             tier.counters));
     }
-    parts_->backends.clear();
+    parts_->tiers.clear();
     core_ =
         std::make_unique<CacheCore>(*parts_->control, *parts_->copiers, *parts_->pool,
-                                    std::move(space), std::move(sinks), limits_of(config), logger);
+                                    std::move(space), std::move(sinks), limits_of(config), &parts_->logger);
   }
 
   ~Impl() {
     metrics_.reset();
-    if (!core_->close(kCloseTimeout)) {
-      // A backend that is still at work may touch anything of this; it stays as it is.
-      if (logger_ != nullptr) {
-        logger_->log(LogLevel::kError, "cache_engine_abandoned reason=a sink did not close");
-      }
-      static_cast<void>(core_.release());
-      static_cast<void>(parts_.release());
+    if (core_->close(kCloseTimeout)) {
+      stop_threads(*parts_);
       return;
     }
-    parts_->copiers.reset();  // ends what is being copied, which posts to the control executor
-    parts_->control->stop();
-    parts_->sink_executors.clear();
-    parts_->io.reset();
-    // A plugin that was left behind still has some of it in its hands: it stays, too.
-    if (parts_->pool->usage().used_slots > 0) static_cast<void>(parts_->pool.release());
+    // A backend that is still at work may touch anything of this; it stays as it is.
+    parts_->logger.log(LogLevel::kError, "cache_engine_abandoned reason=a sink did not close");
+    parts_->logger.detach();
+    static_cast<void>(core_.release());
+    static_cast<void>(parts_.release());
   }
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;
@@ -78,7 +72,6 @@ class CacheEngine::Impl {
 
  private:
   std::unique_ptr<CacheParts> parts_;
-  Logger* const logger_;
   std::unique_ptr<CacheCore> core_;
   std::unique_ptr<MetricsServer> metrics_;
 };
@@ -98,8 +91,7 @@ Result<std::unique_ptr<CacheEngine>> CacheEngine::create(CacheEngineOptions opti
       TokenChunks::create(std::move(identity), std::move(hashing), std::move(options.pages)));
   KVFERRY_ASSIGN_OR_RETURN(auto parts,
                            compose_cache(options.config, space.chunk_bytes(), options.logger));
-  auto impl = std::make_unique<Impl>(std::move(parts), std::move(space), options.config,
-                                     options.logger);
+  auto impl = std::make_unique<Impl>(std::move(parts), std::move(space), options.config);
   KVFERRY_RETURN_IF_ERROR(impl->serve_metrics(options.config.metrics));
   return std::unique_ptr<CacheEngine>(new CacheEngine(std::move(impl)));
 }
@@ -107,8 +99,9 @@ Result<std::unique_ptr<CacheEngine>> CacheEngine::create(CacheEngineOptions opti
 CacheEngine::CacheEngine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 CacheEngine::~CacheEngine() = default;
 
-LookupResult CacheEngine::lookup(std::span<const uint32_t> tokens, bool pin) {
-  return impl_->core().lookup(tokens, pin);
+LookupResult CacheEngine::lookup(std::span<const uint32_t> tokens, bool pin,
+                                 std::span<const std::string> extra_keys) {
+  return impl_->core().lookup(tokens, pin, extra_keys);
 }
 
 OperationHandle<StoreResult> CacheEngine::store(const PagedTokens& pages, StoreOptions options) {
@@ -120,11 +113,15 @@ OperationHandle<RetrieveResult> CacheEngine::retrieve(const PagedTokens& pages,
   return impl_->core().retrieve(pages, std::move(options));
 }
 
-OperationHandle<PrefetchResult> CacheEngine::prefetch(std::span<const uint32_t> tokens) {
-  return impl_->core().prefetch(tokens);
+OperationHandle<PrefetchResult> CacheEngine::prefetch(std::span<const uint32_t> tokens,
+                                                      std::span<const std::string> extra_keys) {
+  return impl_->core().prefetch(tokens, extra_keys);
 }
 
-size_t CacheEngine::clear(std::span<const uint32_t> tokens) { return impl_->core().clear(tokens); }
+size_t CacheEngine::clear(std::span<const uint32_t> tokens,
+                          std::span<const std::string> extra_keys) {
+  return impl_->core().clear(tokens, extra_keys);
+}
 
 CacheStats CacheEngine::stats() const { return impl_->core().stats(); }
 

@@ -7,22 +7,32 @@
 #include "runtime/memory/memory_pool.h"
 #include "runtime/steady_clock.h"
 #include "runtime/telemetry/backend_counters.h"
+#include "runtime/telemetry/detachable_logger.h"
 #include "runtime/thread_executor.h"
 #include "runtime/thread_work_pool.h"
 
 namespace kvferry {
 
+/// One tier, and what it counts for itself.
+struct CacheTier {
+  std::unique_ptr<StorageBackend> backend;
+  BackendCounters* counters = nullptr;
+};
+
 /// What a cache engine is made of, in the order in which it is made.
 struct CacheParts {
+  explicit CacheParts(Logger* log) : logger(log) {}
+
   SteadyClock clock;
+  DetachableLogger logger;
   std::unique_ptr<MemoryPool> pool;
-  std::unique_ptr<ThreadWorkPool> io;  ///< blocking calls of backends
+  // Of each sink its own, so that one that hangs keeps nobody else's.
+  std::vector<std::unique_ptr<ThreadWorkPool>> io;
   std::vector<std::unique_ptr<ThreadExecutor>> sink_executors;
+  std::vector<std::unique_ptr<BackendCounters>> counters;
   std::unique_ptr<ThreadWorkPool> copiers;
   std::unique_ptr<ThreadExecutor> control;
-  /// In the order of the tiers; of each, what it counts for itself.
-  std::vector<std::unique_ptr<BackendCounters>> counters;
-  std::vector<std::unique_ptr<StorageBackend>> backends;
+  std::vector<CacheTier> tiers;
 };
 
 /// Makes all of it from a configuration, or nothing.
@@ -31,5 +41,13 @@ struct CacheParts {
 ///   two chunks of `chunk_bytes` have room.
 Result<std::unique_ptr<CacheParts>> compose_cache(const CacheConfig& config, size_t chunk_bytes,
                                                   Logger* logger);
+
+/// Ends every thread, once every backend is closed. What a plugin that was left behind still has
+/// in its hands stays.
+void stop_threads(CacheParts& parts);
+
+/// Closes the backends of parts that nobody uses, and ends them; those of a backend that does not
+/// close stay as they are until the process ends.
+void dismantle(std::unique_ptr<CacheParts> parts);
 
 }  // namespace kvferry

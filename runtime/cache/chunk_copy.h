@@ -18,7 +18,8 @@ Status gather_chunk(const TokenChunks& space, const TokenChunk& chunk,
 /// A chunk on its way into its pages, all layers at once or one after another.
 class ChunkScatter {
  public:
-  /// Errors: kOutOfRange for a slot past the pages. Nothing is written yet.
+  /// Errors: kOutOfRange for a slot past the pages; kDataLoss if the object's digests are not those
+  ///   of this chunk. Nothing is written yet.
   static Result<ChunkScatter> create(const TokenChunks& space, const TokenChunk& chunk,
                                      std::span<const int64_t> slots, MemoryObjPtr obj);
 

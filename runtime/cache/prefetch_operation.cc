@@ -27,8 +27,10 @@ void PrefetchOperation::start(TimePoint deadline) {
   for (const TokenChunk& chunk : chunks_) keys.push_back(chunk.key);
   Sink& memory = context_.storage.sink(*context_.storage.memory_sink());
   memory.contains(std::move(keys), deadline,
-                  [self = shared_from_this()](const std::vector<bool>& held) {
-                    for (size_t i = 0; i < held.size(); ++i) self->is_here_[i] = held[i];
+                  [self = shared_from_this()](const std::vector<Holding>& holdings) {
+                    for (size_t i = 0; i < holdings.size(); ++i) {
+                      self->is_here_[i] = holdings[i] == Holding::kHeld;
+                    }
                     while (!self->is_stopped_ && self->next_ < self->chunks_.size()) {
                       self->fetch(self->next_++);
                     }
@@ -71,16 +73,21 @@ void PrefetchOperation::on_fetched(size_t index, const FetchedChunk& fetched) {
     Status status = verify_chunk(self->chunks_[index].key, *fetched.obj);
     self->context_.control.post([self, index, fetched, status = std::move(status)] {
       CacheContext& context = self->context_;
-      if (status.is_ok()) {
-        context.storage.promote(self->chunks_[index].key, fetched.obj, fetched.sink);
-        context.counters.prefetched_chunks.fetch_add(1);
-        ++self->result_.fetched;
-      } else {
+      const CacheEngineKey& key = self->chunks_[index].key;
+      if (!status.is_ok()) {
         context.counters.mismatched_chunks.fetch_add(1);
         context.storage.sink(fetched.sink).count_miss(MissCause::kDataLoss);
-        context.storage.discard(self->chunks_[index].key, fetched.sink);
+        context.storage.discard(key, fetched.sink);
+        self->end_chunk(index, false);
+        return;
       }
-      self->end_chunk(index, status.is_ok());
+      context.storage.promote(key, fetched.obj, fetched.sink, [self, index](const Status& kept) {
+        if (kept.is_ok()) {
+          self->context_.counters.prefetched_chunks.fetch_add(1);
+          ++self->result_.fetched;
+        }
+        self->end_chunk(index, kept.is_ok());
+      });
     });
   });
 }

@@ -9,6 +9,8 @@ namespace {
 /// Bytes that one retrieve reads ahead of its scatters: enough for a disk at depth, little enough
 /// for several retrieves at once.
 constexpr size_t kReadAheadBytes = size_t{64} << 20;
+/// No more than wait in the queue of a sink.
+constexpr size_t kMaxLayerwiseChunks = 2048;
 
 }  // namespace
 
@@ -41,7 +43,7 @@ int64_t RetrieveOperation::tokens_before(size_t index) const {
 size_t RetrieveOperation::window() const {
   const size_t slots = context_.pool.usage().num_slots;
   const size_t most = std::max<size_t>(1, on_layer_ ? slots : slots / 2);
-  if (on_layer_) return most;
+  if (on_layer_) return std::min(most, kMaxLayerwiseChunks);
   return std::clamp<size_t>(kReadAheadBytes / context_.space.chunk_bytes(), 1,
                             std::min<size_t>(most, 64));
 }
@@ -90,7 +92,8 @@ void RetrieveOperation::fetch(size_t index, size_t first_sink) {
   request.key = chunk.what.key;
   request.size_bytes = context_.space.size_bytes(chunk.what);
   request.priority = FetchPriority::kForeground;
-  request.deadline = deadline_;
+  // Layer by layer, what has come by then must still be scattered.
+  request.deadline = on_layer_ ? halfway_to(deadline_, context_.now()) : deadline_;
   context_.storage.fetch(request, first_sink,
                          [self = shared_from_this(), index](const FetchedChunk& fetched) {
                            self->on_fetched(index, fetched);
@@ -112,6 +115,11 @@ void RetrieveOperation::on_fetched(size_t index, const FetchedChunk& fetched) {
     return;
   }
   auto scatter = ChunkScatter::create(context_.space, chunk.what, slots_of(chunk), fetched.obj);
+  if (!scatter.has_value() && scatter.error().code() == StatusCode::kDataLoss) {
+    drop_bad(index, scatter.error(), MissCause::kDataLoss);
+    fetch(index, chunk.sink + 1);
+    return;
+  }
   if (!scatter.has_value()) {
     if (status_.is_ok()) status_ = scatter.error();
     cut(index);

@@ -41,14 +41,18 @@ void StoreOperation::start(TimePoint deadline) {
   for (const Chunk& chunk : chunks_) keys.push_back(chunk.what.key);
   context_.storage.find_missing(
       std::move(keys), std::min(deadline, context_.now() + context_.limits.lookup_timeout),
-      [self = shared_from_this()](std::vector<std::vector<bool>> missing) {
+      [self = shared_from_this()](StorageManager::Missing missing) {
         self->on_missing_known(std::move(missing));
       });
 }
 
-void StoreOperation::on_missing_known(std::vector<std::vector<bool>> missing) {
+void StoreOperation::on_missing_known(StorageManager::Missing missing) {
   knows_missing_ = true;
-  for (size_t i = 0; i < chunks_.size(); ++i) chunks_[i].missing = std::move(missing[i]);
+  if (!missing.is_certain) {
+    note(Status(StatusCode::kUnavailable,
+                "a sink did not say what it holds, and gets nothing of what it did not name"));
+  }
+  for (size_t i = 0; i < chunks_.size(); ++i) chunks_[i].missing = std::move(missing.by_key[i]);
   advance();
 }
 

@@ -36,7 +36,7 @@ class StoreOperation final : public CacheOperation,
     bool is_ours = false;  // in context_.storing
   };
 
-  void on_missing_known(std::vector<std::vector<bool>> missing);
+  void on_missing_known(StorageManager::Missing missing);
   void advance();
   bool is_ready_for(const Chunk& chunk) const;
   void wait_a_moment();

@@ -27,8 +27,9 @@ Result<TokenChunks> TokenChunks::create(CacheEngineKey identity, ChunkHasherOpti
   return TokenChunks(std::move(identity), std::move(hasher), std::move(pages), std::move(layout));
 }
 
-std::vector<TokenChunk> TokenChunks::split(std::span<const uint32_t> tokens) const {
-  const std::vector<ChunkHash> hashes = hasher_.hash(tokens);
+std::vector<TokenChunk> TokenChunks::split(std::span<const uint32_t> tokens,
+                                           std::span<const std::string> extra_keys) const {
+  const std::vector<ChunkHash> hashes = hasher_.hash(tokens, extra_keys);
   const auto num_tokens = static_cast<int64_t>(tokens.size());
   std::vector<TokenChunk> chunks;
   chunks.reserve(hashes.size());

@@ -31,7 +31,8 @@ class TokenChunks {
   static Result<TokenChunks> create(CacheEngineKey identity, ChunkHasherOptions hashing,
                                     KVLayout pages);
 
-  std::vector<TokenChunk> split(std::span<const uint32_t> tokens) const;
+  std::vector<TokenChunk> split(std::span<const uint32_t> tokens,
+                                std::span<const std::string> extra_keys = {}) const;
 
   const KVLayout& pages() const { return pages_; }
   /// Of a full chunk.

@@ -6,8 +6,13 @@
 namespace kvferry {
 namespace {
 
-/// A sink with work that has ended none for so long stands still.
-constexpr Duration kStandstill = std::chrono::milliseconds(250);
+/// A sink with puts that has ended none for so long is not waited for.
+constexpr Duration kPutStandstill = std::chrono::milliseconds(250);
+/// One with gets that has ended none for so long is not asked for more.
+constexpr Duration kGetStandstill = std::chrono::seconds(2);
+/// Keys that are asked for at once, and questions that may be open at a time.
+constexpr size_t kSlice = 512;
+constexpr size_t kMaxQuestions = 64;
 
 }  // namespace
 
@@ -27,7 +32,8 @@ class SinkTicket {
 Sink::Sink(std::unique_ptr<StorageBackend> backend, SinkLimits limits, Executor& control,
            const BackendCounters* counters)
     : backend_(std::move(backend)), limits_(limits), control_(control), counters_(counters) {
-  last_end_ = control.clock().now();
+  last_put_end_ = control.clock().now();
+  last_get_end_ = last_put_end_;
 }
 
 // ---- in
@@ -40,8 +46,19 @@ SinkTicketPtr Sink::get(const CacheEngineKey& key, size_t size_bytes, FetchPrior
   ticket->priority = priority;
   ticket->deadline = deadline;
   ticket->done = std::move(done);
-  enqueue(ticket);
+  if (stands_still()) {
+    refuse(ticket, StatusCode::kUnavailable, "stands still");
+  } else {
+    enqueue(ticket);
+  }
   return ticket;
+}
+
+void Sink::refuse(const SinkTicketPtr& ticket, StatusCode code, const std::string& why) {
+  ticket->is_started = true;  // nobody may start it any more
+  control_.post([self = shared_from_this(), ticket, code, why] {
+    self->report(ticket, make_error(code, "sink " + self->name() + " " + why));
+  });
 }
 
 void Sink::put(const CacheEngineKey& key, MemoryObjPtr obj, std::function<void(Status)> done) {
@@ -71,12 +88,9 @@ void Sink::put(const CacheEngineKey& key, MemoryObjPtr obj, std::function<void(S
 
 void Sink::enqueue(SinkTicketPtr ticket) {
   auto& queue = waiting_.at(static_cast<size_t>(ticket->priority));
-  if (queue.size() >= limits_.max_queued_items) {
+  if (queue.size() >= (ticket->obj ? limits_.max_queued_puts : limits_.max_queued_gets)) {
     if (ticket->obj) queued_put_bytes_ -= ticket->bytes;
-    control_.post([self = shared_from_this(), ticket] {
-      self->report(ticket, make_error(StatusCode::kResourceExhausted,
-                                      "the queue of sink " + self->name() + " is full"));
-    });
+    refuse(ticket, StatusCode::kResourceExhausted, "has a full queue");
     return;
   }
   if (ticket->deadline != TimePoint::max()) {
@@ -116,26 +130,44 @@ bool Sink::fits(const SinkTicket& ticket) const {
   return in_flight_bytes_ == 0 || in_flight_bytes_ + ticket.bytes <= budget(ticket.priority);
 }
 
+bool Sink::would_fit_without_gets(const SinkTicket& ticket) const {
+  return in_flight_put_bytes_ == 0 ||
+         in_flight_put_bytes_ + ticket.bytes <= budget(ticket.priority);
+}
+
 bool Sink::has_room(size_t bytes) const {
-  return queued_put_bytes_ == 0 || queued_put_bytes_ + bytes <= limits_.max_in_flight_bytes / 2;
+  if (queued_put_bytes_ == 0) return true;
+  return queued_put_bytes_ + bytes <= limits_.max_in_flight_bytes / 2 &&
+         waiting_.at(static_cast<size_t>(FetchPriority::kBackground)).size() <
+             limits_.max_queued_puts;
 }
 
 bool Sink::is_moving() const {
-  return in_flight_bytes_ == 0 || control_.clock().now() - last_end_ < kStandstill;
+  return in_flight_put_bytes_ == 0 || control_.clock().now() - last_put_end_ < kPutStandstill;
+}
+
+bool Sink::stands_still() const {
+  return in_flight_bytes_ > in_flight_put_bytes_ &&
+         control_.clock().now() - last_get_end_ >= kGetStandstill;
 }
 
 void Sink::pump() {
+  const TimePoint now = control_.clock().now();
   for (;;) {
     PriorityTurns::Waiting waiting{};
     for (size_t i = 0; i < kNumPriorities; ++i) {
       auto& queue = waiting_.at(i);
-      while (!queue.empty() && queue.front()->is_reported) queue.pop_front();
-      waiting.at(i) = !queue.empty() && fits(*queue.front());
+      while (!queue.empty() && (queue.front()->is_reported || queue.front()->deadline <= now)) {
+        queue.pop_front();  // on_deadline() tells of it, if it was not told yet
+      }
+      // What its own kind keeps from starting does not hold up the others.
+      waiting.at(i) = !queue.empty() && would_fit_without_gets(*queue.front());
     }
     const std::optional<size_t> priority = turns_.next(waiting);
     if (!priority.has_value()) break;
-    turns_.took(*priority, waiting);
     auto& queue = waiting_.at(*priority);
+    if (!fits(*queue.front())) break;  // its turn: nothing else starts before it
+    turns_.took(*priority, waiting);
     const SinkTicketPtr ticket = std::move(queue.front());
     queue.pop_front();
     start(ticket);
@@ -150,8 +182,12 @@ void Sink::pump() {
 
 void Sink::start(const SinkTicketPtr& ticket) {
   ticket->is_started = true;
-  if (in_flight_bytes_ == 0) last_end_ = control_.clock().now();  // it starts to move
+  // Whoever had nothing of its kind starts to move.
+  const TimePoint now = control_.clock().now();
+  if (in_flight_put_bytes_ == 0 && ticket->obj) last_put_end_ = now;
+  if (in_flight_bytes_ == in_flight_put_bytes_ && !ticket->obj) last_get_end_ = now;
   in_flight_bytes_ += ticket->bytes;
+  if (ticket->obj) in_flight_put_bytes_ += ticket->bytes;
   const auto done = [self = shared_from_this(), ticket](Result<MemoryObjPtr> outcome) {
     self->control_.post([self, ticket, outcome = std::move(outcome)]() mutable {
       self->finish(ticket, std::move(outcome));
@@ -177,9 +213,14 @@ void Sink::start(const SinkTicketPtr& ticket) {
 }
 
 void Sink::finish(const SinkTicketPtr& ticket, Result<MemoryObjPtr> outcome) {
-  last_end_ = control_.clock().now();
   in_flight_bytes_ -= ticket->bytes;
-  if (ticket->obj) queued_put_bytes_ -= ticket->bytes;
+  if (ticket->obj) {
+    last_put_end_ = control_.clock().now();
+    queued_put_bytes_ -= ticket->bytes;
+    in_flight_put_bytes_ -= ticket->bytes;
+  } else {
+    last_get_end_ = control_.clock().now();
+  }
   if (ticket->is_reported) {
     MutexLock lock(mutex_);
     ++stats_.late_items;
@@ -220,55 +261,81 @@ void Sink::count_miss(MissCause cause) {
   ++stats_.misses.at(static_cast<size_t>(cause));
 }
 
+/// Keys that a sink is asked for, a slice at a time.
+struct Sink::Question {
+  std::vector<CacheEngineKey> keys;
+  std::vector<Holding> holdings;  // of the slices that have been answered
+  std::function<void(std::vector<Holding>)> done;
+  size_t slice_begin = 0;
+};
+
+namespace {
+
+/// One slice. Items may end on any thread; the last one answers.
+struct Slice {
+  Mutex mutex;
+  std::vector<Holding> holdings KVFERRY_GUARDED_BY(mutex);
+  size_t missing KVFERRY_GUARDED_BY(mutex) = 0;
+};
+
+}  // namespace
+
 void Sink::contains(std::vector<CacheEngineKey> keys, TimePoint deadline,
-                    std::function<void(std::vector<bool>)> done) {
-  // Items may end on any thread, and late: the last one, or the deadline, answers.
-  struct Answer {
-    Mutex mutex;
-    std::vector<bool> held KVFERRY_GUARDED_BY(mutex);
-    size_t missing KVFERRY_GUARDED_BY(mutex) = 0;
-    std::function<void(std::vector<bool>)> done KVFERRY_GUARDED_BY(mutex);
-  };
-  auto answer = std::make_shared<Answer>();
-  {
-    MutexLock lock(answer->mutex);
-    answer->held.resize(keys.size());
-    answer->missing = keys.size();
-    answer->done = std::move(done);
-  }
-  const auto give = [self = shared_from_this(), answer](bool in_time) {
-    std::function<void(std::vector<bool>)> callback;
-    std::vector<bool> held;
-    {
-      MutexLock lock(answer->mutex);
-      callback = std::exchange(answer->done, nullptr);
-      if (in_time) held = std::move(answer->held);
-    }
-    if (callback) self->control_.post([callback, held = std::move(held)] { callback(held); });
-  };
-  if (keys.empty()) {
-    give(true);
+                    std::function<void(std::vector<Holding>)> done) {
+  auto question = std::make_shared<Question>();
+  question->keys = std::move(keys);
+  question->done = std::move(done);
+  ++open_questions_;
+  if (question->keys.empty() || open_questions_ > kMaxQuestions) {
+    control_.post([self = shared_from_this(), question] { self->answer(question); });
     return;
   }
-  backend_->submit_contains(keys, [answer, give](size_t item, const Result<bool>& is_held) {
-    {
-      MutexLock lock(answer->mutex);
-      if (!answer->done) return;
-      answer->held[item] = is_held.has_value() && *is_held;
-      if (--answer->missing > 0) return;
-    }
-    give(true);
-  });
-  if (deadline != TimePoint::max()) {
-    bool is_open = false;
-    {
-      MutexLock lock(answer->mutex);
-      is_open = answer->done != nullptr;
-    }
-    if (is_open) {
-      control_.post_at(deadline, [give] { give(false); });
-    }
+  ask_slice(question);
+  if (deadline == TimePoint::max() || is_memory()) return;
+  control_.post_at(deadline, [self = shared_from_this(), question] { self->answer(question); });
+}
+
+void Sink::ask_slice(const std::shared_ptr<Question>& question) {
+  const size_t count = std::min(kSlice, question->keys.size() - question->slice_begin);
+  auto slice = std::make_shared<Slice>();
+  {
+    MutexLock lock(slice->mutex);
+    slice->holdings.assign(count, Holding::kUnknown);
+    slice->missing = count;
   }
+  backend_->submit_contains(
+      std::span(question->keys).subspan(question->slice_begin, count),
+      [self = shared_from_this(), question, slice](size_t item, const Result<bool>& is_held) {
+        std::vector<Holding> all;
+        {
+          MutexLock lock(slice->mutex);
+          if (is_held.has_value()) {
+            slice->holdings[item] = *is_held ? Holding::kHeld : Holding::kMissing;
+          }
+          if (--slice->missing > 0) return;
+          all = std::move(slice->holdings);
+        }
+        self->control_.post(
+            [self, question, all = std::move(all)] { self->on_slice(question, all); });
+      });
+}
+
+void Sink::on_slice(const std::shared_ptr<Question>& question, const std::vector<Holding>& slice) {
+  if (!question->done) return;  // too late
+  question->holdings.insert(question->holdings.end(), slice.begin(), slice.end());
+  question->slice_begin += slice.size();
+  if (question->slice_begin < question->keys.size()) {
+    ask_slice(question);
+  } else {
+    answer(question);
+  }
+}
+
+void Sink::answer(const std::shared_ptr<Question>& question) {
+  if (!question->done) return;
+  --open_questions_;
+  question->holdings.resize(question->keys.size(), Holding::kUnknown);
+  std::exchange(question->done, nullptr)(std::move(question->holdings));
 }
 
 // ---- deadlines

@@ -18,7 +18,8 @@ namespace kvferry {
 
 struct SinkLimits {
   size_t max_in_flight_bytes = size_t{256} << 20;  ///< of gets and puts that the backend has
-  size_t max_queued_items = 4096;
+  size_t max_queued_gets = 4096;
+  size_t max_queued_puts = 256;
   Duration put_timeout = std::chrono::seconds(30);
 };
 
@@ -35,6 +36,14 @@ struct SinkStats {
   size_t max_in_flight_bytes = 0;
   size_t queued_items = 0;
 };
+
+/// Halfway from now to a deadline: what one of several may take of the time that is left.
+inline TimePoint halfway_to(TimePoint deadline, TimePoint now) {
+  return deadline == TimePoint::max() || deadline <= now ? deadline : now + (deadline - now) / 2;
+}
+
+/// What a sink says of a key.
+enum class Holding : uint8_t { kHeld, kMissing, kUnknown };
 
 /// One get or put that waits for its sink or is under way.
 class SinkTicket;
@@ -65,16 +74,18 @@ class Sink : public std::enable_shared_from_this<Sink> {
   /// Refused at once (kResourceExhausted) without has_room(), so that nothing waits for a sink that
   /// stands still.
   void put(const CacheEngineKey& key, MemoryObjPtr obj, std::function<void(Status)> done);
-  /// Empty: could not be asked in time.
+  /// Asked in slices, one after another. kUnknown: it failed, or did not say in time.
   void contains(std::vector<CacheEngineKey> keys, TimePoint deadline,
-                std::function<void(std::vector<bool>)> done);
+                std::function<void(std::vector<Holding>)> done);
 
   /// One that still waits goes first from now on.
   void raise(const SinkTicketPtr& ticket, FetchPriority priority);
 
   bool has_room(size_t bytes) const;
-  /// It has ended something lately, or has nothing to do.
+  /// It has ended a put lately, or has none.
   bool is_moving() const;
+  /// It has gets and has ended none for long: further ones would wait in vain.
+  bool stands_still() const;
 
   /// A chunk that it gave was no good.
   void count_miss(MissCause cause);
@@ -83,16 +94,22 @@ class Sink : public std::enable_shared_from_this<Sink> {
 
  private:
   using Deadline = std::pair<TimePoint, SinkTicketPtr>;
+  struct Question;
 
   void enqueue(SinkTicketPtr ticket);
+  void refuse(const SinkTicketPtr& ticket, StatusCode code, const std::string& why);
   void pump();
   void start(const SinkTicketPtr& ticket);
   /// The backend has ended it.
   void finish(const SinkTicketPtr& ticket, Result<MemoryObjPtr> outcome);
   /// Its caller hears of it, once.
   void report(const SinkTicketPtr& ticket, Result<MemoryObjPtr> outcome);
+  void ask_slice(const std::shared_ptr<Question>& question);
+  void on_slice(const std::shared_ptr<Question>& question, const std::vector<Holding>& slice);
+  void answer(const std::shared_ptr<Question>& question);
   size_t budget(FetchPriority priority) const;
   bool fits(const SinkTicket& ticket) const;
+  bool would_fit_without_gets(const SinkTicket& ticket) const;
   void arm_deadline();
   void on_deadline();
 
@@ -105,12 +122,15 @@ class Sink : public std::enable_shared_from_this<Sink> {
   PriorityTurns turns_;
   std::set<Deadline> deadlines_;
   TimePoint armed_for_ = TimePoint::max();
-  TimePoint last_end_{};
+  TimePoint last_put_end_{};
+  TimePoint last_get_end_{};
+  size_t open_questions_ = 0;
 
   mutable Mutex mutex_;
   SinkStats stats_ KVFERRY_GUARDED_BY(mutex_);
   size_t in_flight_bytes_ = 0;
-  size_t queued_put_bytes_ = 0;
+  size_t in_flight_put_bytes_ = 0;
+  size_t queued_put_bytes_ = 0;  // those in flight included
 };
 
 }  // namespace kvferry

@@ -26,18 +26,22 @@ void StorageManager::fetch(const ChunkRequest& request, size_t first_sink,
   if (const auto found = fetches_.find(request.key); is_shared && found != fetches_.end()) {
     const std::shared_ptr<SharedFetch>& fetch = found->second;
     shared_fetches_.fetch_add(1);
-    fetch->waiters.push_back(std::move(done));
-    fetch->request.deadline = std::max(fetch->request.deadline, request.deadline);
+    fetch->joined.emplace_back(request, std::move(done));
     if (request.priority < fetch->request.priority) {
       fetch->request.priority = request.priority;
       if (fetch->ticket) sinks_[fetch->sink]->raise(fetch->ticket, request.priority);
     }
     return;
   }
+  begin_fetch(request, first_sink, is_shared, std::move(done));
+}
+
+void StorageManager::begin_fetch(const ChunkRequest& request, size_t first_sink, bool is_shared,
+                                 std::function<void(FetchedChunk)> done) {
   auto fetch = std::make_shared<SharedFetch>();
   fetch->request = request;
   fetch->sink = first_sink;
-  fetch->waiters.push_back(std::move(done));
+  fetch->done = std::move(done);
   if (is_shared) fetches_.emplace(request.key, fetch);
   try_next_sink(fetch);
 }
@@ -48,28 +52,41 @@ void StorageManager::try_next_sink(const std::shared_ptr<SharedFetch>& fetch) {
     return;
   }
   const ChunkRequest& request = fetch->request;
+  // One that hangs must leave time for those after it.
+  const bool is_last = fetch->sink + 1 == sinks_.size();
+  const TimePoint deadline =
+      is_last ? request.deadline : halfway_to(request.deadline, control_.clock().now());
   fetch->ticket = sinks_[fetch->sink]->get(
-      request.key, request.size_bytes, request.priority, request.deadline,
-      [this, fetch](Result<MemoryObjPtr> obj) {
-        fetch->ticket.reset();
-        if (obj.has_value() && obj.value()) {
-          end_fetch(fetch, {std::move(obj).value(), fetch->sink});
-          return;
-        }
-        // Torn or foreign: it must not be looked at again.
-        if (!obj.has_value() && obj.error().code() == StatusCode::kDataLoss) {
-          discard(fetch->request.key, fetch->sink);
-        }
-        ++fetch->sink;
-        try_next_sink(fetch);
-      });
+      request.key, request.size_bytes, request.priority, deadline,
+      [this, fetch](Result<MemoryObjPtr> obj) { on_given(fetch, std::move(obj)); });
+}
+
+void StorageManager::on_given(const std::shared_ptr<SharedFetch>& fetch, Result<MemoryObjPtr> obj) {
+  fetch->ticket.reset();
+  if (obj.has_value() && obj.value()) {
+    end_fetch(fetch, {std::move(obj).value(), fetch->sink});
+    return;
+  }
+  // Torn or foreign: it must not be looked at again.
+  if (!obj.has_value() && obj.error().code() == StatusCode::kDataLoss) {
+    discard(fetch->request.key, fetch->sink);
+  }
+  ++fetch->sink;
+  try_next_sink(fetch);
 }
 
 void StorageManager::end_fetch(const std::shared_ptr<SharedFetch>& fetch,
                                const FetchedChunk& chunk) {
   const auto found = fetches_.find(fetch->request.key);
   if (found != fetches_.end() && found->second == fetch) fetches_.erase(found);
-  for (const auto& waiter : std::exchange(fetch->waiters, {})) waiter(chunk);
+  std::exchange(fetch->done, nullptr)(chunk);
+  for (auto& [request, done] : std::exchange(fetch->joined, {})) {
+    if (chunk.obj || request.deadline <= control_.clock().now()) {
+      done(chunk);
+    } else {
+      begin_fetch(request, 0, false, std::move(done));
+    }
+  }
 }
 
 void StorageManager::discard(const CacheEngineKey& key, size_t sink) {
@@ -77,12 +94,16 @@ void StorageManager::discard(const CacheEngineKey& key, size_t sink) {
   sinks_[sink]->backend().submit_remove({&key, 1}, true, [](size_t, const Result<bool>&) {});
 }
 
-void StorageManager::promote(const CacheEngineKey& key, const MemoryObjPtr& obj, size_t from) {
+void StorageManager::promote(const CacheEngineKey& key, const MemoryObjPtr& obj, size_t from,
+                             std::function<void(Status)> done) {
   const std::optional<size_t> memory = memory_sink();
-  if (!memory.has_value() || *memory >= from) return;
-  promotions_.fetch_add(1);
-  sinks_[*memory]->put(key, obj, [](const Status& status) {
-    status.ignore("the cache is full of chunks in use: the chunk stays where it came from");
+  if (!memory.has_value() || *memory >= from) {
+    if (done) control_.post([done = std::move(done)] { done(Status()); });
+    return;
+  }
+  sinks_[*memory]->put(key, obj, [this, done = std::move(done)](Status status) {
+    if (status.is_ok()) promotions_.fetch_add(1);  // else it stays where it came from
+    if (done) done(std::move(status));
   });
 }
 
@@ -98,14 +119,14 @@ void StorageManager::store(const CacheEngineKey& key, const MemoryObjPtr& obj,
 }
 
 void StorageManager::find_missing(std::vector<CacheEngineKey> keys, TimePoint deadline,
-                                  std::function<void(std::vector<std::vector<bool>>)> done) {
+                                  std::function<void(Missing)> done) {
   struct Answers {
-    std::vector<std::vector<bool>> missing;
+    Missing missing;
     size_t open = 0;
-    std::function<void(std::vector<std::vector<bool>>)> done;
+    std::function<void(Missing)> done;
   };
   auto answers = std::make_shared<Answers>();
-  answers->missing.assign(keys.size(), std::vector<bool>(sinks_.size(), false));
+  answers->missing.by_key.assign(keys.size(), std::vector<bool>(sinks_.size(), false));
   answers->open = sinks_.size();
   answers->done = std::move(done);
   if (sinks_.empty()) {
@@ -113,8 +134,11 @@ void StorageManager::find_missing(std::vector<CacheEngineKey> keys, TimePoint de
     return;
   }
   for (size_t i = 0; i < sinks_.size(); ++i) {
-    sinks_[i]->contains(keys, deadline, [answers, i](const std::vector<bool>& held) {
-      for (size_t k = 0; k < held.size(); ++k) answers->missing[k][i] = !held[k];
+    sinks_[i]->contains(keys, deadline, [answers, i](const std::vector<Holding>& holdings) {
+      for (size_t k = 0; k < holdings.size(); ++k) {
+        answers->missing.by_key[k][i] = holdings[k] == Holding::kMissing;
+        if (holdings[k] == Holding::kUnknown) answers->missing.is_certain = false;
+      }
       if (--answers->open == 0) answers->done(std::move(answers->missing));
     });
   }
@@ -145,12 +169,15 @@ void StorageManager::ask_next_sink(const std::shared_ptr<std::vector<CacheEngine
     asked.push_back(i);
     missing.push_back((*keys)[i]);
   }
+  const TimePoint share = sink + 1 == sinks_.size()
+                              ? deadline
+                              : halfway_to(deadline, control_.clock().now());
   sinks_[sink]->contains(
-      std::move(missing), deadline,
+      std::move(missing), share,
       [this, keys, deadline, sink, asked = std::move(asked), found = std::move(found),
-       done = std::move(done)](const std::vector<bool>& held) mutable {
-        for (size_t i = 0; i < held.size(); ++i) {
-          if (held[i]) found[asked[i]] = sink;
+       done = std::move(done)](const std::vector<Holding>& holdings) mutable {
+        for (size_t i = 0; i < holdings.size(); ++i) {
+          if (holdings[i] == Holding::kHeld) found[asked[i]] = sink;
         }
         ask_next_sink(keys, deadline, sink + 1, std::move(found), std::move(done));
       });

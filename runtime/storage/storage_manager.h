@@ -56,17 +56,21 @@ class StorageManager {
   void store(const CacheEngineKey& key, const MemoryObjPtr& obj, const std::vector<bool>& into,
              const std::function<void(size_t sink, Status)>& done);
 
-  /// For each key, in which sinks it is missing. One that cannot be asked in time misses nothing:
-  /// it gets no puts either.
+  /// Which sinks lack which keys.
+  struct Missing {
+    std::vector<std::vector<bool>> by_key;  ///< for each key, by sink
+    bool is_certain = true;  ///< false: a sink did not say; what it may lack it does not get
+  };
   void find_missing(std::vector<CacheEngineKey> keys, TimePoint deadline,
-                    std::function<void(std::vector<std::vector<bool>>)> done);
+                    std::function<void(Missing)> done);
 
   /// How many of the keys, from the first on without a gap, some sink holds, and which one.
   void find_prefix(std::vector<CacheEngineKey> keys, TimePoint deadline,
                    std::function<void(std::vector<size_t> sinks)> done);
 
-  /// A verified chunk that came from `from`: kept in memory from now on.
-  void promote(const CacheEngineKey& key, const MemoryObjPtr& obj, size_t from);
+  /// A verified chunk that came from `from`: into memory with it, if there is such a tier above.
+  void promote(const CacheEngineKey& key, const MemoryObjPtr& obj, size_t from,
+               std::function<void(Status)> done = nullptr);
 
   /// What `sink` gave is no good: it is taken out there.
   void discard(const CacheEngineKey& key, size_t sink);
@@ -82,12 +86,18 @@ class StorageManager {
  private:
   struct SharedFetch {
     ChunkRequest request;
-    std::vector<std::function<void(FetchedChunk)>> waiters;
+    std::function<void(FetchedChunk)> done;
+    /// Those who came later: should it bring nothing, they look for themselves, as the chunk may
+    /// have come since, and as they may have more time.
+    std::vector<std::pair<ChunkRequest, std::function<void(FetchedChunk)>>> joined;
     size_t sink = 0;
     SinkTicketPtr ticket;
   };
 
+  void begin_fetch(const ChunkRequest& request, size_t first_sink, bool is_shared,
+                   std::function<void(FetchedChunk)> done);
   void try_next_sink(const std::shared_ptr<SharedFetch>& fetch);
+  void on_given(const std::shared_ptr<SharedFetch>& fetch, Result<MemoryObjPtr> obj);
   void end_fetch(const std::shared_ptr<SharedFetch>& fetch, const FetchedChunk& chunk);
   void ask_next_sink(const std::shared_ptr<std::vector<CacheEngineKey>>& keys, TimePoint deadline,
                      size_t sink, std::vector<size_t> found,

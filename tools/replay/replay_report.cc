@@ -75,6 +75,11 @@ void ReplayReport::add(const RequestOutcome& outcome) {
   lookup_ms.push_back(outcome.lookup_ms);
   retrieve_ms.push_back(outcome.retrieve_ms);
   store_ms.push_back(outcome.store_ms);
+  if (!outcome.retrieve_fault.empty()) ++cut_retrieves;
+  if (!outcome.store_fault.empty()) ++faulty_stores;
+  for (const std::string& fault : {outcome.retrieve_fault, outcome.store_fault}) {
+    if (!fault.empty()) last_fault = fault;
+  }
   if (!outcome.error.empty() && errors.size() < 8) errors.push_back(outcome.error);
 }
 
@@ -132,6 +137,9 @@ nlohmann::json report_json(const ReplayPlan& plan, const ReplayReport& report) {
       {"memory_peak_bytes", report.stats.pool_peak_bytes},
       {"memory_bound_bytes", report.stats.pool_bytes},
       {"rss_peak_bytes", report.rss_peak_bytes},
+      {"retrieves_cut_short", report.cut_retrieves},
+      {"stores_with_faults", report.faulty_stores},
+      {"last_fault", report.last_fault.empty() ? nlohmann::json() : nlohmann::json(report.last_fault)},
       {"promotions", report.stats.promotions},
       {"shared_fetches", report.stats.shared_fetches},
       {"seconds", report.seconds},
@@ -171,6 +179,11 @@ std::string report_table(const ReplayPlan& plan, const ReplayReport& report) {
                 bytes_text(static_cast<double>(report.stats.pool_peak_bytes)).c_str(),
                 bytes_text(static_cast<double>(report.stats.pool_bytes)).c_str(),
                 bytes_text(static_cast<double>(report.rss_peak_bytes)).c_str());
+  if (report.cut_retrieves + report.faulty_stores > 0) {
+    out += format("  faults       %lld retrieves cut short, %lld stores with faults; the last: ",
+                  count(report.cut_retrieves), count(report.faulty_stores)) +
+           report.last_fault + "\n";
+  }
   out += format("  time         %.1f s\n", report.seconds);
   return out;
 }

@@ -22,7 +22,9 @@ struct RequestOutcome {
   double lookup_ms = 0;
   double retrieve_ms = 0;
   double store_ms = 0;
-  std::string error;
+  std::string retrieve_fault;  ///< why it ended early, if not for a plain miss
+  std::string store_fault;
+  std::string error;  ///< of the replay itself
 };
 
 /// What a replay came to.
@@ -44,6 +46,9 @@ struct ReplayReport {
   ChunkAccesses accesses;       ///< in the order in which requests began
   CacheModelResult optimum;     ///< of a cache as large as all sinks together
   size_t optimum_capacity = 0;  ///< chunks; 0: some sink has no bound that we know
+  int64_t cut_retrieves = 0;   ///< ended early, by a deadline or a fault
+  int64_t faulty_stores = 0;   ///< had a fault in at least one sink
+  std::string last_fault;      ///< of either
   std::vector<std::string> errors;
   bool is_complete = false;  ///< false: interrupted
 

@@ -143,17 +143,17 @@ Status ReplayRun::serve_in_pages(const std::vector<uint32_t>& tokens,
                                  const std::vector<TokenChunk>& chunks,
                                  const std::vector<int64_t>& slots, RequestOutcome& outcome) {
   const KVLayout& layout = pages_.layout();
-  // What an earlier request left there must not pass for what is retrieved.
-  for (const TokenChunk& chunk : chunks) {
-    KVFERRY_RETURN_IF_ERROR(poison_slots(layout, slots_of(chunk, slots).first(1)));
-  }
   const TimePoint begin = clock_.now();
-  engine_->lookup(tokens);
+  const LookupResult found = engine_->lookup(tokens);
+  outcome.lookup_ms = ms_between(begin, clock_.now());
+  // What an earlier request left there must not pass for what is retrieved.
+  KVFERRY_RETURN_IF_ERROR(
+      poison_slots(layout, SlotMapping(slots).first(static_cast<size_t>(found.tokens))));
   const TimePoint looked_up = clock_.now();
   const RetrieveResult got = engine_->retrieve({tokens, slots}).wait();
   const TimePoint retrieved = clock_.now();
-  outcome.lookup_ms = ms_between(begin, looked_up);
   outcome.retrieve_ms = ms_between(looked_up, retrieved);
+  if (!got.status.is_ok()) outcome.retrieve_fault = got.status.to_string();
   outcome.by_sink = got.sink_tokens;
   for (int64_t& sink : outcome.by_sink) sink /= plan_.config.chunk_tokens;
   for (const TokenChunk& chunk : chunks) {
@@ -170,6 +170,7 @@ Status ReplayRun::serve_in_pages(const std::vector<uint32_t>& tokens,
   const TimePoint computed = clock_.now();
   const StoreResult stored = engine_->store({tokens, slots}).wait();
   outcome.store_ms = ms_between(computed, clock_.now());
+  if (!stored.status.is_ok()) outcome.store_fault = stored.status.to_string();
   outcome.stored = static_cast<int64_t>(stored.stored);
   outcome.lost = static_cast<int64_t>(stored.lost);
   return {};
