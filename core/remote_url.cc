@@ -123,9 +123,9 @@ Result<RemoteConfig> parse_path(RemoteKind kind, std::string_view scheme, std::s
                       "needs an absolute path, as in " + std::string(scheme) + ":///mnt/shared");
   }
   if (kind == RemoteKind::kRedis && remote.path.size() > kMaxSocketPathBytes) {
-    return make_error(StatusCode::kInvalidArgument,
-                      "has a path of " + std::to_string(remote.path.size()) +
-                          " bytes, and a socket's has 107 at most");
+    return make_error(StatusCode::kInvalidArgument, "has a path of " +
+                                                        std::to_string(remote.path.size()) +
+                                                        " bytes, and a socket's has 107 at most");
   }
   return remote;
 }

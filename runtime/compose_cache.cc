@@ -36,8 +36,8 @@ Status make_pool(const CacheConfig& config, size_t chunk_bytes, CacheParts& part
 }
 
 /// The context of a sink: it has threads of its own.
-Result<BackendContext> make_context(std::string name, const CacheConfig& config,
-                                    int64_t io_threads, CacheParts& parts) {
+Result<BackendContext> make_context(std::string name, const CacheConfig& config, int64_t io_threads,
+                                    CacheParts& parts) {
   BackendContext context;
   KVFERRY_ASSIGN_OR_RETURN(auto io,
                            ThreadWorkPool::create("kv-io", static_cast<size_t>(io_threads)));
@@ -67,8 +67,7 @@ Status add_local_cpu(const CacheConfig& config, size_t chunk_bytes, CacheParts& 
   options.policy = config.policy;
   options.max_bytes = parts.pool->bytes();
   options.typical_chunk_bytes = chunk_bytes;
-  KVFERRY_ASSIGN_OR_RETURN(BackendContext context,
-                           make_context("local_cpu", config, 1, parts));
+  KVFERRY_ASSIGN_OR_RETURN(BackendContext context, make_context("local_cpu", config, 1, parts));
   KVFERRY_ASSIGN_OR_RETURN(auto backend, make_local_cpu_backend(std::move(context), options));
   add_tier(std::move(backend), parts);
   return {};
@@ -114,7 +113,8 @@ Status add_remote(const CacheConfig& config, CacheParts& parts) {
     if (!password) return password.error().with_context("remote_password_file");
     options.store.password = *std::move(password);
   }
-  KVFERRY_ASSIGN_OR_RETURN(BackendContext context, make_context("remote", config, config.io_threads, parts));
+  KVFERRY_ASSIGN_OR_RETURN(BackendContext context,
+                           make_context("remote", config, config.io_threads, parts));
   auto backend = make_remote_backend(std::move(context), options);
   if (!backend) return backend.error().with_context("remote_url");
   add_tier(*std::move(backend), parts);
@@ -144,8 +144,7 @@ Status add_external(const ExternalBackendConfig& external, const CacheConfig& co
   options.limits.max_in_flight_bytes = config.sinks.max_in_flight_bytes;
   options.limits.breaker_failures = static_cast<uint32_t>(config.sinks.breaker_failures);
   options.limits.breaker_cooldown = config.sinks.breaker_cooldown;
-  KVFERRY_ASSIGN_OR_RETURN(BackendContext context,
-                           make_context(external.name, config, 1, parts));
+  KVFERRY_ASSIGN_OR_RETURN(BackendContext context, make_context(external.name, config, 1, parts));
   context.start_thread = start_detached_thread;
   auto backend = make_external_backend(std::move(context), options);
   if (backend) {

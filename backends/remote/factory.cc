@@ -61,8 +61,7 @@ Result<std::unique_ptr<StorageBackend>> make_remote_backend(BackendContext conte
   const BackendTraits traits = {
       .retains = keeps, .pins = false, .persists = keeps, .is_memory = false};
   return std::make_unique<RemoteBackend>(std::move(context), traits, options,
-                                         remote_url_text(options.store),
-                                         std::move(connector));
+                                         remote_url_text(options.store), std::move(connector));
 }
 
 }  // namespace kvferry

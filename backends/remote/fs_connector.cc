@@ -26,7 +26,8 @@ FsConnector::FsConnector(const BackendContext& context, const std::string& root,
     : context_(context),
       stale_after_(options.stale_after),
       files_(root),
-      tasks_(*context.work_pool, static_cast<size_t>(options.store.connections), options.max_queued) {}
+      tasks_(*context.work_pool, static_cast<size_t>(options.store.connections),
+             options.max_queued) {}
 
 void FsConnector::for_all(std::span<const CacheEngineKey> keys, ForKey work,
                           const std::function<void(size_t, Status)>& give_up) {

@@ -165,13 +165,13 @@ OperationHandle<T> CacheCore::begin(Duration timeout, Status refusal, LatencyHis
   const TimePoint deadline = begin + std::min(timeout, kLongestTimeout);
   auto begin_here = [this, state, slot, begin, deadline, latency, refusal = std::move(refusal),
                      on_done = std::move(on_done), make = std::move(make)]() mutable {
-    auto operation = make([this, state, slot, begin, latency,
-                           on_done = std::move(on_done)](const T& result) {
-      if (latency != nullptr) latency->add(context_.now() - begin);
-      if (on_done) on_done(result);
-      state->end(result);
-      if (const auto ended = slot->lock()) operations_.erase(ended);
-    });
+    auto operation =
+        make([this, state, slot, begin, latency, on_done = std::move(on_done)](const T& result) {
+          if (latency != nullptr) latency->add(context_.now() - begin);
+          if (on_done) on_done(result);
+          state->end(result);
+          if (const auto ended = slot->lock()) operations_.erase(ended);
+        });
     *slot = operation;
     operations_.insert(operation);
     if (is_closed_) {
@@ -223,8 +223,8 @@ OperationHandle<RetrieveResult> CacheCore::retrieve(const PagedTokens& pages,
       });
 }
 
-OperationHandle<PrefetchResult> CacheCore::prefetch(
-    std::span<const uint32_t> tokens, std::span<const std::string> extra_keys) {
+OperationHandle<PrefetchResult> CacheCore::prefetch(std::span<const uint32_t> tokens,
+                                                    std::span<const std::string> extra_keys) {
   return begin<PrefetchResult>(
       context_.limits.retrieve_timeout, Status(), nullptr, nullptr,
       [this, chunks = space_.split(tokens, extra_keys)](PrefetchOperation::Done done) mutable {
@@ -232,8 +232,7 @@ OperationHandle<PrefetchResult> CacheCore::prefetch(
       });
 }
 
-size_t CacheCore::clear(std::span<const uint32_t> tokens,
-                        std::span<const std::string> extra_keys) {
+size_t CacheCore::clear(std::span<const uint32_t> tokens, std::span<const std::string> extra_keys) {
   auto promised = std::make_shared<Promised<size_t>>();
   control_.post([this, promised, keys = keys_of(space_.split(tokens, extra_keys))]() mutable {
     storage_.remove(std::move(keys), [promised](size_t removed) { promised->set(removed); });

@@ -35,13 +35,13 @@ class CacheEngine::Impl {
     limits.put_timeout = config.store_timeout;
     std::vector<std::shared_ptr<Sink>> sinks;
     for (CacheTier& tier : parts_->tiers) {
-      sinks.push_back(std::make_shared<Sink>(std::move(tier.backend), limits, *parts_->control,
-                                             tier.counters));
+      sinks.push_back(
+          std::make_shared<Sink>(std::move(tier.backend), limits, *parts_->control, tier.counters));
     }
     parts_->tiers.clear();
-    core_ =
-        std::make_unique<CacheCore>(*parts_->control, *parts_->copiers, *parts_->pool,
-                                    std::move(space), std::move(sinks), limits_of(config), &parts_->logger);
+    core_ = std::make_unique<CacheCore>(*parts_->control, *parts_->copiers, *parts_->pool,
+                                        std::move(space), std::move(sinks), limits_of(config),
+                                        &parts_->logger);
   }
 
   ~Impl() {
@@ -64,9 +64,9 @@ class CacheEngine::Impl {
 
   Status serve_metrics(const MetricsConfig& config) {
     if (config.port == 0) return {};
-    KVFERRY_ASSIGN_OR_RETURN(
-        metrics_, make_metrics_server(config.host, static_cast<uint16_t>(config.port),
-                                      [core = core_.get()] { return core->stats(); }));
+    KVFERRY_ASSIGN_OR_RETURN(metrics_,
+                             make_metrics_server(config.host, static_cast<uint16_t>(config.port),
+                                                 [core = core_.get()] { return core->stats(); }));
     return {};
   }
 

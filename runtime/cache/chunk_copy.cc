@@ -36,8 +36,8 @@ Result<ChunkScatter> ChunkScatter::create(const TokenChunks& space, const TokenC
   // The tiles are compared when they are scattered; here, that they are this chunk's tiles.
   if (obj->tile_digests.size() != static_cast<size_t>(obj->layout.num_tiles()) ||
       bound_chunk_digest(make_chunk_record(chunk.key, *obj)) != obj->chunk_digest) {
-    return make_error(StatusCode::kDataLoss, "chunk " + chunk.key.to_string() +
-                                                 ": its digests are of another chunk");
+    return make_error(StatusCode::kDataLoss,
+                      "chunk " + chunk.key.to_string() + ": its digests are of another chunk");
   }
   const std::array<SlotMapping, 1> groups = {slots};
   KVFERRY_ASSIGN_OR_RETURN(PagedCopy copy, PagedCopy::create(space.pages(), obj->layout, groups));

@@ -109,7 +109,8 @@ std::vector<KeySpec> make_lmcache_keys() {
        .meaning =
            "Backends built elsewhere, in the order in which they are asked. `extra_config` has "
            "their settings, as external_backend.NAME.KEY: module_path (what to load; needed), "
-           "class_name, required (False: go on without it, with a warning), and the backend's own."},
+           "class_name, required (False: go on without it, with a warning), and the backend's "
+           "own."},
       {.name = "storage_plugins",
        .field = CustomField{"list", set_backend_names},
        .meaning = "The same under LMCache's newer name; settings as storage_plugin.NAME.KEY. Both "

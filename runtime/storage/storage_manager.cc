@@ -169,9 +169,8 @@ void StorageManager::ask_next_sink(const std::shared_ptr<std::vector<CacheEngine
     asked.push_back(i);
     missing.push_back((*keys)[i]);
   }
-  const TimePoint share = sink + 1 == sinks_.size()
-                              ? deadline
-                              : halfway_to(deadline, control_.clock().now());
+  const TimePoint share =
+      sink + 1 == sinks_.size() ? deadline : halfway_to(deadline, control_.clock().now());
   sinks_[sink]->contains(
       std::move(missing), share,
       [this, keys, deadline, sink, asked = std::move(asked), found = std::move(found),

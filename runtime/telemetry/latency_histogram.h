@@ -16,7 +16,7 @@ namespace kvferry {
 class LatencyHistogram {
  public:
   static constexpr std::array kUpperBoundsUs = {
-      50,     100,    250,     500,     1'000,   2'500,     5'000,     10'000,   25'000,
+      50,     100,     250,     500,     1'000,     2'500,     5'000,     10'000,    25'000,
       50'000, 100'000, 250'000, 500'000, 1'000'000, 2'500'000, 5'000'000, 10'000'000};
 
   void add(Duration took) {

@@ -65,8 +65,8 @@ void add_engine(const CacheStats& stats, Families& to) {
          "Chunks that failed verification, never served", stats.mismatched_chunks);
   to.one("prefetched_chunks_total", MetricType::Counter, "Chunks that prefetches brought to memory",
          stats.prefetched_chunks);
-  to.one("shared_fetches_total", MetricType::Counter,
-         "Fetches that joined an equal one under way", stats.shared_fetches);
+  to.one("shared_fetches_total", MetricType::Counter, "Fetches that joined an equal one under way",
+         stats.shared_fetches);
   to.one("promotions_total", MetricType::Counter, "Hits of lower tiers that memory took in",
          stats.promotions);
   to.begin("operation_seconds", MetricType::Histogram, "How long operations took");

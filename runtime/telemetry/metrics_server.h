@@ -22,7 +22,8 @@ class MetricsServer {
 };
 
 /// `stats` is called at each scrape, until the server is destroyed.
-/// Errors: kUnavailable if it cannot listen there; kUnimplemented in a build without prometheus-cpp.
+/// Errors: kUnavailable if it cannot listen there; kUnimplemented in a build without
+/// prometheus-cpp.
 Result<std::unique_ptr<MetricsServer>> make_metrics_server(const std::string& host, uint16_t port,
                                                            std::function<CacheStats()> stats);
 

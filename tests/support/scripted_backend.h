@@ -27,6 +27,7 @@ class ScriptedBackend final : public StorageBackend {
   std::atomic<bool> holds_puts{false};
   std::atomic<bool> fails_gets{false};
   std::atomic<bool> fails_puts{false};
+  std::atomic<bool> fails_contains{false};
   std::atomic<int> gets{0};
   std::atomic<int> puts{0};
 
@@ -71,7 +72,13 @@ class ScriptedBackend final : public StorageBackend {
 
  protected:
   void do_contains(std::span<const CacheEngineKey> keys, ContainsDone done) override {
-    for (size_t i = 0; i < keys.size(); ++i) done(i, has(keys[i]));
+    for (size_t i = 0; i < keys.size(); ++i) {
+      if (fails_contains) {
+        done(i, make_error(StatusCode::kUnavailable, "scripted"));
+      } else {
+        done(i, has(keys[i]));
+      }
+    }
   }
 
   void do_put(std::span<const CacheEngineKey> keys, std::span<const MemoryObjPtr> objs,

@@ -6,10 +6,10 @@
 #include <string>
 #include <vector>
 
-#include "tools/interrupts.h"
 #include "tools/demo/report.h"
 #include "tools/demo/supervisor.h"
 #include "tools/host_memory.h"
+#include "tools/interrupts.h"
 #include "tools/json_file.h"
 #include "tools/standard_streams.h"
 

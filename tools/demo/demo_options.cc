@@ -10,8 +10,8 @@
 #include "core/printable.h"
 #include "kvferry/chunk_layout.h"
 #include "kvferry/make_transport.h"
-#include "tools/flag_values.h"
 #include "tools/demo/net_namespace.h"
+#include "tools/flag_values.h"
 #include "workload/engine/paged_kv_cache.h"
 #include "workload/traffic/multi_turn.h"
 

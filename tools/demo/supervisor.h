@@ -8,12 +8,12 @@
 
 #include "kvferry/status.h"
 #include "tools/demo/demo_options.h"
-#include "tools/interrupts.h"
-#include "tools/progress.h"
 #include "tools/demo/report.h"
 #include "tools/demo/silence_watch.h"
 #include "tools/demo/stage_measurer.h"
 #include "tools/demo/worker_process.h"
+#include "tools/interrupts.h"
+#include "tools/progress.h"
 
 namespace kvferry {
 

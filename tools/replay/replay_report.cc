@@ -139,7 +139,8 @@ nlohmann::json report_json(const ReplayPlan& plan, const ReplayReport& report) {
       {"rss_peak_bytes", report.rss_peak_bytes},
       {"retrieves_cut_short", report.cut_retrieves},
       {"stores_with_faults", report.faulty_stores},
-      {"last_fault", report.last_fault.empty() ? nlohmann::json() : nlohmann::json(report.last_fault)},
+      {"last_fault",
+       report.last_fault.empty() ? nlohmann::json() : nlohmann::json(report.last_fault)},
       {"promotions", report.stats.promotions},
       {"shared_fetches", report.stats.shared_fetches},
       {"seconds", report.seconds},
@@ -157,8 +158,9 @@ std::string report_table(const ReplayPlan& plan, const ReplayReport& report) {
       "%lld lost\n",
       count(report.chunks), count(report.retrieved - report.wrong), count(report.wrong),
       count(report.stored), count(report.lost));
-  out += format("  hit rate     %.3f; no cache of that size that starts empty could pass %.3f (Belady)\n",
-                report.hit_rate(), report.optimum.hit_rate());
+  out += format(
+      "  hit rate     %.3f; no cache of that size that starts empty could pass %.3f (Belady)\n",
+      report.hit_rate(), report.optimum.hit_rate());
   for (size_t i = 0; i < report.stats.sinks.size(); ++i) {
     const SinkReport& sink = report.stats.sinks[i];
     const std::string held =

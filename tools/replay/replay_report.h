@@ -46,9 +46,9 @@ struct ReplayReport {
   ChunkAccesses accesses;       ///< in the order in which requests began
   CacheModelResult optimum;     ///< of a cache as large as all sinks together
   size_t optimum_capacity = 0;  ///< chunks; 0: some sink has no bound that we know
-  int64_t cut_retrieves = 0;   ///< ended early, by a deadline or a fault
-  int64_t faulty_stores = 0;   ///< had a fault in at least one sink
-  std::string last_fault;      ///< of either
+  int64_t cut_retrieves = 0;    ///< ended early, by a deadline or a fault
+  int64_t faulty_stores = 0;    ///< had a fault in at least one sink
+  std::string last_fault;       ///< of either
   std::vector<std::string> errors;
   bool is_complete = false;  ///< false: interrupted
 

@@ -4,8 +4,8 @@
 #include <string>
 
 #include "backends/remote/factory.h"
-#include "core/remote_url.h"
 #include "conformance/backend_contract.h"
+#include "core/remote_url.h"
 #include "tests/support/server_process.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_dir.h"

@@ -7,10 +7,10 @@
 #include <vector>
 
 #include "backends/remote/factory.h"
-#include "core/remote_url.h"
 #include "conformance/backend_contract_chunks.h"
 #include "conformance/backend_contract_memory.h"
 #include "conformance/backend_contract_rig.h"
+#include "core/remote_url.h"
 #include "kvferry/logger.h"
 #include "runtime/steady_clock.h"
 #include "runtime/thread_executor.h"

@@ -385,6 +385,81 @@ TEST(CacheCore, BadPagesAreRefusedAndNothingIsHalfDone) {
   EXPECT_EQ(bench.store(source).status.code(), StatusCode::kInvalidArgument);
 }
 
+TEST(CacheCore, AHungTierLeavesTimeForTheNext) {
+  CacheBench bench({.has_memory = false, .num_stores = 2});
+  const auto source = bench.filled(CacheBench::prompt(2 * kChunk, 1));
+  bench.store(source);
+  bench.stores[0]->holds_gets = true;
+  const auto target = bench.poisoned(source.tokens);
+  RetrieveOptions options;
+  options.timeout = milliseconds(400);
+  const RetrieveResult got = bench.core->retrieve(target.paged(), std::move(options)).wait();
+  EXPECT_EQ(got.tokens, 2 * kChunk);
+  EXPECT_EQ(got.sink_tokens, (std::vector<int64_t>{0, 2 * kChunk}));
+  EXPECT_TRUE(bench.holds(target, 2 * kChunk));
+}
+
+TEST(CacheCore, WhoJoinedAFetchThatFailsLooksForItself) {
+  CacheBench bench({.has_memory = false});
+  const auto source = bench.filled(CacheBench::prompt(kChunk, 1));
+  bench.store(source);
+  bench.stores[0]->holds_gets = true;
+  const auto first = bench.poisoned(source.tokens);
+  const auto second = bench.poisoned(source.tokens);
+  RetrieveOptions options;
+  options.timeout = milliseconds(50);
+  auto hasty = bench.core->retrieve(first.paged(), std::move(options));
+  auto patient = bench.core->retrieve(second.paged(), {});
+  ASSERT_TRUE(eventually([&] { return bench.core->stats().shared_fetches == 1; }));
+  EXPECT_EQ(hasty.wait().tokens, 0);
+  ASSERT_TRUE(eventually([&] { return bench.stores[0]->gets == 2; }));
+  bench.stores[0]->release_held();
+  EXPECT_EQ(patient.wait().tokens, kChunk);
+  EXPECT_TRUE(bench.holds(second, kChunk));
+}
+
+TEST(CacheCore, AnObjectUnderAnotherChunksKeyIsNotServedFromMemoryEither) {
+  CacheBench bench({.num_stores = 0});
+  const auto source = bench.filled(CacheBench::prompt(kChunk, 1));
+  const auto other = bench.filled(CacheBench::prompt(kChunk, 2));
+  bench.store(source);
+  StorageBackend& memory = bench.core->sinks()[0]->backend();
+  const MemoryObjPtr obj = memory.get_blocking(source.key(0));
+  memory.batched_submit_put_task(std::span(&other.key(0), 1), std::span(&obj, 1));
+  const auto target = bench.poisoned(other.tokens);
+  EXPECT_EQ(bench.retrieve(target).tokens, 0);
+  EXPECT_TRUE(are_poisoned(bench.pages->layout(), target.slots).value());
+  EXPECT_EQ(bench.core->stats().mismatched_chunks, 1U);
+}
+
+TEST(CacheCore, ExtraKeysKeepEqualTokensApart) {
+  CacheBench bench({});
+  const auto source = bench.filled(CacheBench::prompt(kChunk, 1));
+  const std::vector<std::string> cat = {"image of a cat"};
+  const std::vector<std::string> dog = {"image of a dog"};
+  EXPECT_EQ(bench.core->store({source.tokens, source.slots, cat}, {}).wait().stored, 1U);
+  EXPECT_EQ(bench.core->lookup(source.tokens, false, cat).tokens, kChunk);
+  EXPECT_EQ(bench.core->lookup(source.tokens, false, dog).tokens, 0);
+  EXPECT_EQ(bench.core->lookup(source.tokens, false).tokens, 0);
+}
+
+TEST(CacheCore, ASinkThatCannotSayWhatItHoldsIsNotTakenForOneThatHolds) {
+  CacheBench bench({.has_memory = false});
+  bench.stores[0]->fails_contains = true;
+  const auto source = bench.filled(CacheBench::prompt(kChunk, 1));
+  const StoreResult stored = bench.store(source);
+  EXPECT_EQ(stored.status.code(), StatusCode::kUnavailable);
+  EXPECT_EQ(bench.stores[0]->puts, 0);
+}
+
+TEST(CacheCore, ATimeoutWithoutEndIsNone) {
+  CacheBench bench({});
+  const auto source = bench.filled(CacheBench::prompt(kChunk, 1));
+  StoreOptions options;
+  options.timeout = Duration::max();
+  EXPECT_EQ(bench.core->store(source.paged(), std::move(options)).wait().stored, 1U);
+}
+
 TEST(CacheCore, ClosingEndsWhatIsUnderWay) {
   CacheBench bench({.has_memory = false});
   const auto source = bench.filled(CacheBench::prompt(2 * kChunk, 1));

@@ -67,10 +67,11 @@ TEST(MetricsServer, ShowsHitsMissesByCauseBytesAndQuarantine) {
   EXPECT_THAT(text, HasSubstr("kvferry_lookups_total 7"));
   EXPECT_THAT(text, HasSubstr("kvferry_mismatched_chunks_total 2"));
   EXPECT_THAT(text, HasSubstr("kvferry_sink_hits_total{sink=\"local_disk\"} 11"));
-  EXPECT_THAT(
-      text, HasSubstr("kvferry_sink_misses_total{sink=\"local_disk\",cause=\"data_loss\"} 1"));
+  EXPECT_THAT(text,
+              HasSubstr("kvferry_sink_misses_total{sink=\"local_disk\",cause=\"data_loss\"} 1"));
   EXPECT_THAT(text, HasSubstr("kvferry_operation_seconds_count{operation=\"store\"} 6"));
-  EXPECT_THAT(text, HasSubstr("kvferry_backend_events_total{sink=\"local_disk\",event=\"torn\"} 3"));
+  EXPECT_THAT(text,
+              HasSubstr("kvferry_backend_events_total{sink=\"local_disk\",event=\"torn\"} 3"));
   EXPECT_THAT(
       text, HasSubstr("kvferry_backend_value{sink=\"local_disk\",name=\"quarantined_bytes\"} 42"));
 }

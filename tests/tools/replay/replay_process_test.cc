@@ -1,4 +1,5 @@
-// Runs `kvferry replay` as a user does: over memory, a disk and a real Redis, in good times and bad.
+// Runs `kvferry replay` as a user does: over memory, a disk and a real Redis, in good times and
+// bad.
 
 #include <gmock/gmock.h>
 #include <signal.h>
@@ -27,7 +28,7 @@ constexpr auto kRunLimit = std::chrono::seconds(200);
 class ReplayProcess : public ::testing::Test {
  protected:
   std::vector<std::string> command(const std::vector<std::string>& more) {
-    std::vector<std::string> words = {KVFERRY_TOOL, "replay",        "--config", config_path(),
+    std::vector<std::string> words = {KVFERRY_TOOL, "replay",      "--config",     config_path(),
                                       "--json",     report_path(), "--max-tokens", "2048"};
     words.insert(words.end(), more.begin(), more.end());
     return words;
@@ -38,8 +39,7 @@ class ReplayProcess : public ::testing::Test {
 
   void configure(const std::string& more = "") {
     std::ofstream file(config_path());
-    file << "max_local_cpu_size: 0.1\nlocal_disk: " << disk_path()
-         << "\nmax_local_disk_size: 1\n"
+    file << "max_local_cpu_size: 0.1\nlocal_disk: " << disk_path() << "\nmax_local_disk_size: 1\n"
          << more;
   }
 
@@ -193,8 +193,9 @@ TEST_F(ReplayProcess, WhatCannotWorkIsOneLineAndExitCode2) {
   };
   const std::string log = "external_backends: log\nextra_config:\n";
   refused(log, "module_path");
-  refused(log + "  external_backend.log.module_path: /nowhere/liblog.so\n"
-                "  external_backend.log.class_name: ExternalLogBackend\n",
+  refused(log +
+              "  external_backend.log.module_path: /nowhere/liblog.so\n"
+              "  external_backend.log.class_name: ExternalLogBackend\n",
           "/nowhere/liblog.so");
   refused("max_local_cpu_size: 0.001\n", "max_local_cpu_size");
   refused("chunk_sise: 64\n", "chunk_size");

@@ -1,0 +1,137 @@
+#include "runtime/storage/sink.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+
+#include "runtime/memory/memory_pool.h"
+#include "runtime/steady_clock.h"
+#include "runtime/thread_executor.h"
+#include "runtime/thread_work_pool.h"
+#include "tests/support/eventually.h"
+#include "tests/support/scripted_backend.h"
+#include "tests/support/status_matchers.h"
+
+namespace kvferry {
+namespace {
+
+constexpr size_t kChunkBytes = 4096;
+
+CacheEngineKey key(int number) {
+  CacheEngineKey key;
+  key.model = "m";
+  key.chunk_hash.bytes[0] = static_cast<uint8_t>(number);
+  key.chunk_hash.bytes[1] = static_cast<uint8_t>(number >> 8);
+  return key;
+}
+
+class SinkTest : public ::testing::Test {
+ protected:
+  SinkTest() {
+    BackendContext context;
+    context.name = "store";
+    context.executor = control_.get();
+    context.work_pool = io_.get();
+    context.allocator = pool_.get();
+    auto backend = std::make_unique<ScriptedBackend>(context);
+    store_ = backend.get();
+    sink_ = std::make_shared<Sink>(std::move(backend), limits_, *control_);
+  }
+  ~SinkTest() override {
+    store_->release_held();
+    control_->stop();
+    io_.reset();
+  }
+
+  MemoryObjPtr chunk() { return pool_->allocate(kChunkBytes).value(); }
+
+  const SinkLimits limits_ = {.max_in_flight_bytes = 4 * kChunkBytes};
+  const SteadyClock clock_;
+  std::unique_ptr<MemoryPool> pool_ =
+      MemoryPool::create({.slot_bytes = kChunkBytes, .num_slots = 64}).value();
+  std::unique_ptr<ThreadWorkPool> io_ = ThreadWorkPool::create("io", 2).value();
+  std::unique_ptr<ThreadExecutor> control_ = ThreadExecutor::create("control", clock_).value();
+  ScriptedBackend* store_ = nullptr;
+  std::shared_ptr<Sink> sink_;
+};
+
+TEST_F(SinkTest, APutHasItsTurnHoweverManyGetsThereAre) {
+  std::atomic<int> gets{0};
+  std::atomic<bool> stops{false};
+  std::atomic<bool> is_put{false};
+  // Ten that follow one another without an end: more than are let in at a time.
+  const std::function<void()> get = [&] {
+    sink_->get(key(1), kChunkBytes, FetchPriority::kForeground, TimePoint::max(),
+               [&](const Result<MemoryObjPtr>&) {
+                 ++gets;
+                 if (!stops) get();
+               });
+  };
+  control_->post([&] {
+    for (int i = 0; i < 10; ++i) get();
+    sink_->put(key(2), chunk(), [&](const Status& status) { is_put = status.is_ok(); });
+  });
+  EXPECT_TRUE(eventually([&] { return is_put.load(); }));
+  stops = true;
+  const int at_put = gets;
+  EXPECT_LT(at_put, 100000);
+  std::atomic<bool> is_quiet{false};
+  eventually([&] {
+    control_->post([&] { is_quiet = sink_->stats().in_flight_bytes == 0; });
+    return is_quiet.load();
+  });
+}
+
+TEST_F(SinkTest, NoMoreThanItsBoundIsInFlight) {
+  store_->holds_gets = true;
+  control_->post([&] {
+    for (int i = 0; i < 20; ++i) {
+      sink_->get(key(i), kChunkBytes, FetchPriority::kForeground, TimePoint::max(),
+                 [](const Result<MemoryObjPtr>&) {});
+      sink_->get(key(i), kChunkBytes, FetchPriority::kPrefetch, TimePoint::max(),
+                 [](const Result<MemoryObjPtr>&) {});
+    }
+  });
+  EXPECT_TRUE(eventually([&] { return store_->num_held() == 4; }));
+  EXPECT_TRUE(eventually([&] { return sink_->stats().queued_items == 36; }));
+  EXPECT_EQ(sink_->stats().in_flight_bytes, 4 * kChunkBytes);
+}
+
+TEST_F(SinkTest, OneThatGivesNothingForLongIsNotAskedForMore) {
+  store_->holds_gets = true;
+  std::atomic<int> refused{0};
+  const auto ask = [&] {
+    control_->post([&] {
+      sink_->get(key(1), kChunkBytes, FetchPriority::kForeground, TimePoint::max(),
+                 [&](const Result<MemoryObjPtr>& got) {
+                   if (!got && got.error().code() == StatusCode::kUnavailable) ++refused;
+                 });
+    });
+  };
+  ask();
+  EXPECT_TRUE(eventually([&] {
+    if (refused == 0) ask();
+    return refused > 0;
+  }));
+}
+
+TEST_F(SinkTest, ThousandsOfKeysAreAskedForInSlices) {
+  std::vector<CacheEngineKey> keys;
+  for (int i = 0; i < 3000; ++i) keys.push_back(key(i));
+  std::promise<std::vector<Holding>> promise;
+  control_->post([&] {
+    sink_->put(key(2500), chunk(), [&](const Status&) {
+      sink_->contains(keys, TimePoint::max(), [&](std::vector<Holding> holdings) {
+        promise.set_value(std::move(holdings));
+      });
+    });
+  });
+  const std::vector<Holding> holdings = promise.get_future().get();
+  ASSERT_EQ(holdings.size(), 3000U);
+  for (size_t i = 0; i < holdings.size(); ++i) {
+    EXPECT_EQ(holdings[i], i == 2500 ? Holding::kHeld : Holding::kMissing) << i;
+  }
+}
+
+}  // namespace
+}  // namespace kvferry
