@@ -109,8 +109,8 @@ class Rules {
     };
     warn(!KVFERRY_HAVE_HIREDIS && config_.remote.kind == RemoteKind::kRedis, "remote_url",
          "hiredis; install libhiredis-dev and build again");
-    warn(!KVFERRY_HAVE_UCX && has_peers() && config_.peer.transport == "ucx", "transport",
-         "UCX; install libucx-dev and build again");
+    warn(has_peers(), config_.peer.peers.empty() ? "peer_listen" : "peers",
+         "tier of peers yet, and makes nothing of it");
     warn(!KVFERRY_HAVE_PROMETHEUS && config_.metrics.port != 0, "metrics_port",
          "prometheus-cpp; install prometheus-cpp-dev and build again");
     warn(!KVFERRY_HAVE_URING && config_.local_disk.io == DiskIo::kIoUring, "disk_io",

@@ -237,8 +237,8 @@ std::vector<KeySpec> make_own_keys() {
        .unit = "threads",
        .least = 1,
        .most = 256,
-       .meaning = "Threads for what blocks: disks without io_uring, shared directories, calls of "
-                  "plugins."},
+       .meaning = "Threads of local_disk, and of remote, for what blocks: files, shared directories, "
+                  "names of hosts."},
       {.name = "plugin_path",
        .home = kOurs,
        .field = CustomField{"list", set_plugin_path, show_plugin_path},
@@ -280,7 +280,7 @@ std::vector<KeySpec> make_own_keys() {
        .home = kOurs,
        .field = CustomField{"list", set_peers, show_peers},
        .meaning = "Engines whose chunks are fetched, as NAME=HOST:PORT, in the order in which they "
-                  "are asked."},
+                  "are asked. Read and checked, but nothing is built from it yet."},
       {.name = "transport",
        .home = kOurs,
        .field = ChoiceField{

@@ -57,10 +57,6 @@ std::string remote_text(const CacheConfig& config) {
          " connections, " + time_text(remote.timeout) + " a request";
 }
 
-std::string peers_text(const CacheConfig& config) {
-  return value_of("peers", config) + " over " + config.peer.transport;
-}
-
 std::string backend_text(const ExternalBackendConfig& backend) {
   std::string text = "module " + shown(backend.module_path);
   if (!backend.class_name.empty()) text += ", class " + shown(backend.class_name);
@@ -81,7 +77,6 @@ std::vector<Tier> tiers_of(const CacheConfig& config) {
   if (config.local_cpu.is_tier) {
     tiers.push_back({"local_cpu", "in the pool, " + value_of("cache_policy", config)});
   }
-  if (!config.peer.peers.empty()) tiers.push_back({"peer", peers_text(config)});
   if (!config.local_disk.path.empty()) tiers.push_back({"local_disk", disk_text(config)});
   if (config.remote.kind != RemoteKind::kNone) tiers.push_back({"remote", remote_text(config)});
   for (const ExternalBackendConfig& backend : config.external_backends) {
@@ -158,17 +153,13 @@ std::string built_text(const CacheConfig& config) {
           ", pin " + time_text(config.pin_timeout) + "; prefetch " +
           size_text(config.prefetch_max_in_flight_bytes) + " in flight\n";
   text += "threads  " + std::to_string(config.copy_threads) + " to copy, " +
-          std::to_string(config.io_threads) + " for what blocks\n";
+          std::to_string(config.io_threads) + " for what blocks in each tier\n";
   if (!config.external_backends.empty()) {
     text += "plugins  " + time_text(config.plugins.call_timeout) + " a call, " +
             std::to_string(config.plugins.max_in_flight) + " calls at once; looked for in " +
             (config.plugins.search_path.empty() ? "no other place than their module_path"
                                                 : value_of("plugin_path", config)) +
             "\n";
-  }
-  if (!config.peer.host.empty()) {
-    text += "peers    find this engine as " + shown(config.peer.name) + " at " +
-            value_of("peer_listen", config) + "\n";
   }
   text += "metrics  " +
           (config.metrics.port == 0 ? "none"

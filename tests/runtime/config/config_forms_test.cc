@@ -186,6 +186,8 @@ TEST(ConfigForms, Peers) {
   ASSERT_THAT(loaded.config.peer.peers, SizeIs(2));
   EXPECT_EQ(loaded.config.peer.peers[1].name, "prefill-2");
   EXPECT_EQ(loaded.config.peer.peers[1].host, "10.0.0.2");
+  ASSERT_THAT(loaded.warnings, SizeIs(1));
+  EXPECT_THAT(loaded.warnings[0].line(), HasSubstr("no tier of peers yet"));
 }
 
 TEST(ConfigForms, BoolsAsYaml11ReadsThem) {
