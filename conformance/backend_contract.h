@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -60,6 +61,11 @@ struct BackendContractCase {
   /// OK, or which expectation broke and with what values.
   std::function<Status(BackendContractFixture&)> run;
 };
+
+/// Its name, for what lists cases.
+inline std::ostream& operator<<(std::ostream& out, const BackendContractCase& contract_case) {
+  return out << contract_case.name;
+}
 
 std::vector<BackendContractCase> backend_contract_cases();
 

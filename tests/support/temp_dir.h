@@ -12,7 +12,7 @@ class TempDir {
  public:
   TempDir() {
     std::string path = (std::filesystem::temp_directory_path() / "kvferry-XXXXXX").string();
-    path_ = ::mkdtemp(path.data()) != nullptr ? path : std::string();
+    if (::mkdtemp(path.data()) != nullptr) path_ = path;
   }
   ~TempDir() {
     std::error_code ignored;
@@ -21,11 +21,11 @@ class TempDir {
   TempDir(const TempDir&) = delete;
   TempDir& operator=(const TempDir&) = delete;
 
-  const std::string& path() const { return path_; }
-  std::string file(const std::string& name) const { return path_ + "/" + name; }
+  const std::filesystem::path& path() const { return path_; }
+  std::string file(const std::string& name) const { return path_ / name; }
 
  private:
-  std::string path_;
+  std::filesystem::path path_;
 };
 
 }  // namespace kvferry

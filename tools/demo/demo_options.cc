@@ -40,17 +40,6 @@ Status bad_flag(const std::string& flag, const std::string& what) {
   return Status(StatusCode::kInvalidArgument, flag + ": " + what);
 }
 
-/// Leaves `number` as it is if the flag was not given.
-template <typename Number>
-Status read_number(const char* flag, const std::optional<std::string>& text, uint64_t least,
-                   uint64_t most, Number& number) {
-  if (!text) return {};
-  const auto value = parse_whole_number(*text, least, most);
-  if (!value) return value.error().with_context(flag);
-  number = static_cast<Number>(*value);
-  return {};
-}
-
 std::string mebibytes(int64_t bytes) {
   return std::to_string((bytes + (1 << 20) - 1) >> 20) + "MiB";
 }

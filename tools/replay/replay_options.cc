@@ -18,16 +18,6 @@ constexpr int64_t kMaxClients = 256;
 constexpr int64_t kDefaultRequests = 60;
 constexpr double kMaxSpeed = 1e6;
 
-template <typename Number>
-Status read_number(const char* flag, const std::optional<std::string>& text, uint64_t least,
-                   uint64_t most, Number& number) {
-  if (!text) return {};
-  const auto value = parse_whole_number(*text, least, most);
-  if (!value) return value.error().with_context(flag);
-  number = static_cast<Number>(*value);
-  return {};
-}
-
 Status read_speed(const std::optional<std::string>& text, double& speed) {
   if (!text) return {};
   char* end = nullptr;

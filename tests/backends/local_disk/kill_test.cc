@@ -10,7 +10,7 @@
 
 #include "backends/local_disk/chunk_file.h"
 #include "tests/backends/local_disk/disk_rig.h"
-#include "tests/backends/local_disk/temp_directory.h"
+#include "tests/support/temp_dir.h"
 #include "tests/support/eventually.h"
 #include "tests/support/seeded_rng.h"
 #include "tests/support/self_process.h"
@@ -70,7 +70,7 @@ size_t blocks_on_disk(const fs::path& root) {
 
 TEST(DiskKill, StoreIsWarmAfterItsProcessWasKilledAtAnyMoment) {
   SeededRng rng;
-  const TempDirectory directory;
+  const TempDir directory;
   std::map<int, int> newest_acked;
   int next_version = 0;
   for (int moment = 0; moment < num_moments() && !testing::Test::HasFailure(); ++moment) {

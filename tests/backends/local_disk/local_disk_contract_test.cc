@@ -5,7 +5,7 @@
 
 #include "backends/local_disk/factory.h"
 #include "conformance/backend_contract.h"
-#include "tests/backends/local_disk/temp_directory.h"
+#include "tests/support/temp_dir.h"
 #include "tests/support/status_matchers.h"
 
 namespace kvferry {
@@ -35,7 +35,7 @@ class LocalDiskFixture final : public BackendContractFixture {
  private:
   const DiskIo io_;
   const Durability durability_;
-  const TempDirectory directory_;
+  const TempDir directory_;
   int num_stores_ = 0;
 };
 

@@ -10,7 +10,7 @@
 
 #include "backends/local_disk/chunk_file.h"
 #include "tests/backends/local_disk/disk_rig.h"
-#include "tests/backends/local_disk/temp_directory.h"
+#include "tests/support/temp_dir.h"
 #include "tests/support/eventually.h"
 #include "tests/support/open_fds.h"
 #include "tests/support/seeded_rng.h"
@@ -57,7 +57,7 @@ class LocalDisk : public testing::TestWithParam<DiskIo> {
     file.put(byte);
   }
 
-  const TempDirectory directory_;
+  const TempDir directory_;
 };
 
 // A map of versions is what the store must be.

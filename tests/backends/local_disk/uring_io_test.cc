@@ -14,7 +14,7 @@
 #include "runtime/steady_clock.h"
 #include "runtime/thread_executor.h"
 #include "runtime/unique_fd.h"
-#include "tests/backends/local_disk/temp_directory.h"
+#include "tests/support/temp_dir.h"
 #include "tests/support/run_on.h"
 #include "tests/support/seeded_rng.h"
 #include "tests/support/status_matchers.h"
@@ -49,7 +49,7 @@ class UringIoTest : public testing::Test {
   }
 
   const SteadyClock clock_;
-  const TempDirectory directory_;
+  const TempDir directory_;
   const std::unique_ptr<ThreadExecutor> executor_ = ThreadExecutor::create("ring", clock_).value();
   const std::unique_ptr<MemoryPool> pool_ = MemoryPool::create({kSlotBytes, 2}).value();
   std::unique_ptr<BlockIo> io_;

@@ -24,7 +24,7 @@ namespace fs = std::filesystem;
 
 class FsStoreTest : public testing::Test {
  protected:
-  std::string url() const { return "fs://" + directory_.path(); }
+  std::string url() const { return "fs://" + directory_.path().string(); }
   std::string path_of(int number) const {
     return FsFiles(directory_.path()).path_of(contract_key(number));
   }

@@ -48,7 +48,7 @@ class RemoteContract : public testing::TestWithParam<BackendContractCase> {};
 
 TEST_P(RemoteContract, HoldsForASharedDirectory) {
   const TempDir directory;
-  run_case(GetParam(), RemoteFixture("fs://" + directory.path(), 4, true));
+  run_case(GetParam(), RemoteFixture("fs://" + directory.path().string(), 4, true));
 }
 
 TEST_P(RemoteContract, HoldsForABlackhole) {
