@@ -291,11 +291,12 @@ void StorageBackend::close(std::function<void()> on_closed) {
   books->leave(*this, books);
 }
 
-// NOLINTNEXTLINE(performance-unnecessary-value-param): as the calls that keep it
+// NOLINTBEGIN(performance-unnecessary-value-param): taken as by the calls that keep it
 void StorageBackend::do_pin(std::span<const CacheEngineKey> keys, PinOwner /*owner*/, PinOp /*op*/,
                             PinDone done) {
   for (size_t i = 0; i < keys.size(); ++i) done(i, false);
 }
+// NOLINTEND(performance-unnecessary-value-param)
 
 // ---- LMCache's methods
 
