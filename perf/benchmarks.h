@@ -18,6 +18,9 @@ int run_host_copy_bench(size_t gib, int reps);
 /// and what a connected pair uses while it has nothing to do.
 int run_transfer_bench(int rounds);
 
+/// What a lookup and a get cost when memory has the chunk, beside a bare hash map.
+int run_local_cpu_bench(int rounds);
+
 struct DiskBenchOptions {
   std::string directory = ".";
   size_t mib = 512;  ///< put and got each time

@@ -1,4 +1,5 @@
-// kvferry-bench host_copy [--gib N] [--reps N] | transfer [--rounds N] | local_disk [--dir D]
+// kvferry-bench host_copy [--gib N] [--reps N] | transfer [--rounds N] | local_cpu | local_disk
+// [--dir D]
 
 #include <CLI/CLI.hpp>
 
@@ -18,6 +19,10 @@ int main(int argc, char** argv) {
   CLI::App* transfer = app.add_subcommand("transfer", "What a transfer costs apart from its bytes");
   transfer->add_option("--rounds", rounds, "Transfers timed")->check(CLI::Range(4, 10'000'000));
 
+  int cpu_rounds = 200;
+  CLI::App* local_cpu = app.add_subcommand("local_cpu", "Lookups and gets of chunks in memory");
+  local_cpu->add_option("--rounds", cpu_rounds, "Times each")->check(CLI::Range(3, 1'000'000));
+
   kvferry::DiskBenchOptions disk;
   CLI::App* local_disk = app.add_subcommand("local_disk", "Chunks on disk beside fio");
   local_disk->add_option("--dir", disk.directory, "Where; emptied of kvferry-bench/ afterwards")
@@ -27,6 +32,7 @@ int main(int argc, char** argv) {
   local_disk->add_option("--reps", disk.reps, "Times through all of it")->check(CLI::Range(1, 99));
 
   CLI11_PARSE(app, argc, argv);
+  if (local_cpu->parsed()) return kvferry::run_local_cpu_bench(cpu_rounds);
   if (local_disk->parsed()) return kvferry::run_local_disk_bench(disk);
   return transfer->parsed() ? kvferry::run_transfer_bench(rounds)
                             : kvferry::run_host_copy_bench(gib, reps);
