@@ -237,8 +237,9 @@ std::vector<KeySpec> make_own_keys() {
        .unit = "threads",
        .least = 1,
        .most = 256,
-       .meaning = "Threads of local_disk, and of remote, for what blocks: files, shared directories, "
-                  "names of hosts."},
+       .meaning =
+           "Threads of local_disk, and of remote, for what blocks: files, shared directories, "
+           "names of hosts."},
       {.name = "plugin_path",
        .home = kOurs,
        .field = CustomField{"list", set_plugin_path, show_plugin_path},

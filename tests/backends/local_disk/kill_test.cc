@@ -10,11 +10,11 @@
 
 #include "backends/local_disk/chunk_file.h"
 #include "tests/backends/local_disk/disk_rig.h"
-#include "tests/support/temp_dir.h"
 #include "tests/support/eventually.h"
 #include "tests/support/seeded_rng.h"
 #include "tests/support/self_process.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
 
 namespace kvferry {
 namespace {

@@ -5,8 +5,8 @@
 
 #include "backends/local_disk/factory.h"
 #include "conformance/backend_contract.h"
-#include "tests/support/temp_dir.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
 
 namespace kvferry {
 namespace {

@@ -14,10 +14,10 @@
 #include "runtime/steady_clock.h"
 #include "runtime/thread_executor.h"
 #include "runtime/unique_fd.h"
-#include "tests/support/temp_dir.h"
 #include "tests/support/run_on.h"
 #include "tests/support/seeded_rng.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
 
 namespace kvferry {
 namespace {
