@@ -69,6 +69,12 @@ class BrokenBackend : public testing::TestWithParam<BrokenRow> {};
 
 TEST_P(BrokenBackend, IsFound) {
   const BrokenRow& row = GetParam();
+#if defined(__SANITIZE_THREAD__)
+  // A data race is what it is broken by, and would end the test before the case says so.
+  if (row.fault == MapFault::kLateRead || row.fault == MapFault::kLateWrite) {
+    GTEST_SKIP() << "races on purpose";
+  }
+#endif
   // Short for those that the case gives up on; the others never use it up.
   MapFixture fixture(row.fault, row.hangs ? Duration(std::chrono::milliseconds(300))
                                           : Duration(std::chrono::seconds(30)));
