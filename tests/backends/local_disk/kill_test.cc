@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <array>
 #include <atomic>
 #include <csignal>
 #include <cstdlib>
@@ -40,14 +41,18 @@ int write_until_killed(const SelfRole& role) {
   DiskRig rig(options_of(role.words.at(0), role.words.at(1) == "ring"));
   if (!rig.opened().is_ok()) return 1;
   std::atomic<int> num_open{0};
+  std::array<std::atomic<bool>, kKeys> is_open{};  // two puts of a key at once end in any order
   for (int version = std::stoi(role.words.at(2));; ++version) {
-    if (!eventually([&] { return num_open.load() < 4; })) return 1;
     const int number = version % kKeys;
+    auto& is_key_open = is_open.at(static_cast<size_t>(number));
+    if (!eventually([&] { return num_open.load() < 4 && !is_key_open; })) return 1;
+    is_key_open = true;
     const CacheEngineKey key = contract_key(number);
     const MemoryObjPtr obj = rig.make_object(number, version);
     ++num_open;
     rig.backend().submit_put({&key, 1}, {&obj, 1}, {}, [&, version](size_t, const Status& status) {
       if (status.is_ok()) role.owner.send(std::to_string(version));
+      is_key_open = false;
       --num_open;
     });
     if (version % 7 == 0) rig.backend().submit_get({&key, 1}, {}, [](size_t, const auto&) {});
