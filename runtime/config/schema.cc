@@ -68,10 +68,13 @@ std::vector<KeySpec> make_lmcache_keys() {
        .meaning = "Keep also the last chunk of a prompt when it has fewer tokens than chunk_size."},
       {.name = "save_decode_cache",
        .field = [](CacheConfig& c) -> bool& { return c.save_decode_cache; },
-       .meaning = "Keep chunks of generated tokens, too."},
+       .meaning = "Keep chunks of generated tokens, too. For the engine's integration to read: the "
+                  "cache engine keeps what it is given."},
       {.name = "use_layerwise",
        .field = [](CacheConfig& c) -> bool& { return c.use_layerwise; },
-       .meaning = "Store and retrieve layer by layer, beside the engine's work on the next one."},
+       .meaning =
+           "Retrieve layer by layer, beside the engine's work on the next one. For the engine's "
+           "integration to read; stores are of whole chunks."},
       {.name = "min_retrieve_tokens",
        .field = [](CacheConfig& c) -> int64_t& { return c.min_retrieve_tokens; },
        .unit = "tokens",
