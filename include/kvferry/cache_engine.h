@@ -106,6 +106,7 @@ struct SinkReport {
   uint64_t failed_puts = 0;
   uint64_t refused_puts = 0;
   uint64_t late_items = 0;
+  uint64_t discarded = 0;  ///< chunks taken out as their bytes were wrong
   uint64_t in_flight_bytes = 0;
   uint64_t max_in_flight_bytes = 0;
   uint64_t queued_items = 0;

@@ -30,27 +30,12 @@ Status check(const PagedTokens& pages) {
                                                   " slots; give one slot a token");
 }
 
-/// A result that is put down on one thread and waited for, until a time, on another.
+/// Empty if it has not come by then.
 template <typename T>
-class Promised {
- public:
-  void set(T value) {
-    MutexLock lock(mutex_);
-    value_ = std::move(value);
-    is_set_.notify_all();
-  }
-  std::optional<T> wait_until(TimePoint deadline) {
-    MutexLock lock(mutex_);
-    while (!value_.has_value() && is_set_.wait_until(mutex_, deadline)) {
-    }
-    return value_;
-  }
-
- private:
-  Mutex mutex_;
-  CondVar is_set_;
-  std::optional<T> value_ KVFERRY_GUARDED_BY(mutex_);
-};
+std::optional<T> wait_until(std::future<T> result, TimePoint deadline) {
+  if (result.wait_until(deadline) != std::future_status::ready) return std::nullopt;
+  return result.get();
+}
 
 }  // namespace
 
@@ -76,25 +61,28 @@ CacheCore::CacheCore(ThreadExecutor& control, WorkPool& copiers, MemoryPool& poo
 std::vector<size_t> CacheCore::find_prefix(const std::vector<TokenChunk>& chunks,
                                            TimePoint deadline) {
   std::vector<CacheEngineKey> keys = keys_of(chunks);
+  PrefixSearch search(keys.size());
   if (!sinks_.empty() && sinks_.front()->is_memory()) {
     // Where memory has all, nobody else is asked, and no other thread.
-    size_t held = 0;
-    sinks_.front()->backend().submit_contains(keys, [&held](size_t, const Result<bool>& is_held) {
-      if (is_held.has_value() && *is_held) ++held;
-    });
-    if (held == keys.size()) return std::vector<size_t>(keys.size(), 0);
+    sinks_.front()->backend().submit_contains(keys,
+                                              [&search](size_t item, const Result<bool>& is_held) {
+                                                if (is_held.has_value() && *is_held)
+                                                  search.sinks[item] = 0;
+                                              });
+    search.next_sink = 1;
+    if (search.first_gap() == keys.size()) return search.sinks;
   }
-  auto promised = std::make_shared<Promised<std::vector<size_t>>>();
-  control_.post([this, promised, keys = std::move(keys), deadline]() mutable {
+  auto promised = std::make_shared<std::promise<std::vector<size_t>>>();
+  control_.post([this, promised, keys = std::move(keys), search, deadline]() mutable {
     if (is_closed_) {
-      promised->set({});
+      promised->set_value({});
       return;
     }
-    storage_.find_prefix(std::move(keys), deadline, [promised](std::vector<size_t> sinks) {
-      promised->set(std::move(sinks));
-    });
+    storage_.find_prefix(
+        std::move(keys), std::move(search), deadline,
+        [promised](std::vector<size_t> sinks) { promised->set_value(std::move(sinks)); });
   });
-  return promised->wait_until(deadline + kSlack).value_or(std::vector<size_t>());
+  return wait_until(promised->get_future(), deadline + kSlack).value_or(std::vector<size_t>());
 }
 
 size_t CacheCore::pin_prefix(const std::vector<TokenChunk>& chunks,
@@ -233,11 +221,12 @@ OperationHandle<PrefetchResult> CacheCore::prefetch(std::span<const uint32_t> to
 }
 
 size_t CacheCore::clear(std::span<const uint32_t> tokens, std::span<const std::string> extra_keys) {
-  auto promised = std::make_shared<Promised<size_t>>();
+  auto promised = std::make_shared<std::promise<size_t>>();
   control_.post([this, promised, keys = keys_of(space_.split(tokens, extra_keys))]() mutable {
-    storage_.remove(std::move(keys), [promised](size_t removed) { promised->set(removed); });
+    storage_.remove(std::move(keys), [promised](size_t removed) { promised->set_value(removed); });
   });
-  return promised->wait_until(context_.now() + context_.limits.store_timeout).value_or(0);
+  return wait_until(promised->get_future(), context_.now() + context_.limits.store_timeout)
+      .value_or(0);
 }
 
 // ---- what it did, and its end
@@ -277,6 +266,7 @@ CacheStats CacheCore::stats() const {
     report.failed_puts = from.failed_puts;
     report.refused_puts = from.refused_puts;
     report.late_items = from.late_items;
+    report.discarded = from.discarded;
     report.in_flight_bytes = from.in_flight_bytes;
     report.max_in_flight_bytes = from.max_in_flight_bytes;
     report.queued_items = from.queued_items;
@@ -291,16 +281,16 @@ CacheStats CacheCore::stats() const {
 
 bool CacheCore::close(Duration timeout) {
   const TimePoint deadline = context_.now() + timeout;
-  auto closed = std::make_shared<Promised<bool>>();
+  auto closed = std::make_shared<std::promise<bool>>();
   control_.post([this, closed, deadline] {
     is_closed_ = true;
     const auto operations = operations_;
     for (const auto& operation : operations) {
       operation->stop(Status(StatusCode::kCancelled, "the cache engine ends"));
     }
-    storage_.close(deadline, [closed](bool all) { closed->set(all); });
+    storage_.close(deadline, [closed](bool all) { closed->set_value(all); });
   });
-  return closed->wait_until(deadline + kSlack).value_or(false);
+  return wait_until(closed->get_future(), deadline + kSlack).value_or(false);
 }
 
 }  // namespace kvferry

@@ -9,8 +9,6 @@
 namespace kvferry {
 namespace {
 
-constexpr Duration kCloseTimeout = std::chrono::seconds(30);
-
 CacheLimits limits_of(const CacheConfig& config) {
   CacheLimits limits;
   limits.store_timeout = config.store_timeout;

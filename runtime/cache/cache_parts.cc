@@ -5,8 +5,6 @@
 namespace kvferry {
 namespace {
 
-constexpr Duration kCloseTimeout = std::chrono::seconds(30);
-
 /// Backends that have not closed yet.
 struct OpenBackends {
   Mutex mutex;

@@ -13,6 +13,9 @@
 
 namespace kvferry {
 
+/// How long backends may take to close, before what they have is left to them.
+inline constexpr Duration kCloseTimeout = std::chrono::seconds(30);
+
 /// One tier, and what it counts for itself.
 struct CacheTier {
   std::unique_ptr<StorageBackend> backend;

@@ -77,7 +77,7 @@ void PrefetchOperation::on_fetched(size_t index, const FetchedChunk& fetched) {
       if (!status.is_ok()) {
         context.counters.mismatched_chunks.fetch_add(1);
         context.storage.sink(fetched.sink).count_miss(MissCause::kDataLoss);
-        context.storage.discard(key, fetched.sink);
+        context.storage.sink(fetched.sink).discard(key);
         self->end_chunk(index, false);
         return;
       }

@@ -9,6 +9,7 @@ namespace {
 /// Bytes that one retrieve reads ahead of its scatters: enough for a disk at depth, little enough
 /// for several retrieves at once.
 constexpr size_t kReadAheadBytes = size_t{64} << 20;
+constexpr size_t kMaxChunksAhead = 64;
 /// No more than wait in the queue of a sink.
 constexpr size_t kMaxLayerwiseChunks = 2048;
 
@@ -42,14 +43,14 @@ int64_t RetrieveOperation::tokens_before(size_t index) const {
 
 size_t RetrieveOperation::window() const {
   const size_t slots = context_.pool.usage().num_slots;
-  const size_t most = std::max<size_t>(1, on_layer_ ? slots : slots / 2);
-  if (on_layer_) return std::min(most, kMaxLayerwiseChunks);
+  if (on_layer_) return std::min(slots, kMaxLayerwiseChunks);
   return std::clamp<size_t>(kReadAheadBytes / context_.space.chunk_bytes(), 1,
-                            std::min<size_t>(most, 64));
+                            std::clamp<size_t>(slots / 2, 1, kMaxChunksAhead));
 }
 
 void RetrieveOperation::start(TimePoint deadline) {
   deadline_ = deadline;
+  most_ahead_ = window();
   context_.control.post_at(deadline, [weak = weak_from_this()] {
     if (const auto self = weak.lock()) {
       self->stop(Status(StatusCode::kDeadlineExceeded,
@@ -73,8 +74,7 @@ void RetrieveOperation::stop(const Status& why) {
 // ---- reading
 
 void RetrieveOperation::advance() {
-  const size_t most = window();
-  while (next_ < end_ && (ahead_ < most || chunks_[next_].is_skipped)) {
+  while (next_ < end_ && (ahead_ < most_ahead_ || chunks_[next_].is_skipped)) {
     const size_t index = next_++;
     if (chunks_[index].is_skipped) continue;
     ++ahead_;
@@ -116,7 +116,7 @@ void RetrieveOperation::on_fetched(size_t index, const FetchedChunk& fetched) {
   }
   auto scatter = ChunkScatter::create(context_.space, chunk.what, slots_of(chunk), fetched.obj);
   if (!scatter.has_value() && scatter.error().code() == StatusCode::kDataLoss) {
-    drop_bad(index, scatter.error(), MissCause::kDataLoss);
+    drop_bad(index, scatter.error());
     fetch(index, chunk.sink + 1);
     return;
   }
@@ -156,7 +156,7 @@ void RetrieveOperation::on_scattered(size_t index, const Status& status) {
     chunk.state = State::kGood;
     context_.storage.promote(chunk.what.key, chunk.scatter->obj(), chunk.sink);
   } else {
-    drop_bad(index, status, MissCause::kDataLoss);
+    drop_bad(index, status);
   }
   chunk.scatter.reset();
   if (!status.is_ok() && is_stopped_) cut(index);
@@ -168,15 +168,15 @@ void RetrieveOperation::on_scattered(size_t index, const Status& status) {
   advance();
 }
 
-void RetrieveOperation::drop_bad(size_t index, const Status& why, MissCause cause) {
+void RetrieveOperation::drop_bad(size_t index, const Status& why) {
   const Chunk& chunk = chunks_[index];
+  Sink& sink = context_.storage.sink(chunk.sink);
   context_.counters.mismatched_chunks.fetch_add(1);
-  context_.storage.sink(chunk.sink).count_miss(cause);
-  context_.storage.discard(chunk.what.key, chunk.sink);
+  sink.count_miss(MissCause::kDataLoss);
+  sink.discard(chunk.what.key);
   if (context_.logger != nullptr) {
     context_.logger->log(LogLevel::kWarn,
-                         "chunk_mismatch sink=" + context_.storage.sink(chunk.sink).name() +
-                             " error=" + why.to_string());
+                         "chunk_mismatch sink=" + sink.name() + " error=" + why.to_string());
   }
 }
 
@@ -206,7 +206,7 @@ void RetrieveOperation::scatter_layer(int32_t layer) {
 }
 
 void RetrieveOperation::on_layer_scattered(int32_t layer, size_t good, const Status& wrong) {
-  if (!wrong.is_ok()) drop_bad(good, wrong, MissCause::kDataLoss);
+  if (!wrong.is_ok()) drop_bad(good, wrong);
   if (good < end_) cut(good);
   const KVGroup& group = context_.space.pages().groups.front();
   const int32_t last_layer = group.planes.back().layer;

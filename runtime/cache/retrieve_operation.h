@@ -43,6 +43,7 @@ class RetrieveOperation final : public CacheOperation,
     return chunk.is_skipped || chunk.state == State::kGood;
   }
   std::span<const int64_t> slots_of(const Chunk& chunk) const;
+  /// Chunks that may be ahead at a time.
   size_t window() const;
   void advance();
   void fetch(size_t index, size_t first_sink);
@@ -53,7 +54,7 @@ class RetrieveOperation final : public CacheOperation,
   void on_layer_scattered(int32_t layer, size_t good, const Status& wrong);
   /// The prefix is at most the chunks before `index`.
   void cut(size_t index);
-  void drop_bad(size_t index, const Status& why, MissCause cause);
+  void drop_bad(size_t index, const Status& why);
   void finish_if_done();
   int64_t tokens_before(size_t index) const;
 
@@ -64,6 +65,7 @@ class RetrieveOperation final : public CacheOperation,
   Done done_;  // empty once it has run
 
   TimePoint deadline_ = TimePoint::max();
+  size_t most_ahead_ = 1;
   Status status_;
   size_t next_ = 0;     // to be fetched
   size_t end_ = 0;      // chunks that may still become good

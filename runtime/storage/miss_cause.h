@@ -1,7 +1,5 @@
 #pragma once
 
-#include <array>
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -27,15 +25,5 @@ inline constexpr size_t kNumMissCauses = 8;
 std::string_view miss_cause_name(MissCause cause);
 
 MissCause miss_cause_of(const Status& status);
-
-/// A count per cause. Threads: any thread.
-class MissCounts {
- public:
-  void add(MissCause cause) { counts_.at(static_cast<size_t>(cause)).fetch_add(1); }
-  uint64_t of(MissCause cause) const { return counts_.at(static_cast<size_t>(cause)).load(); }
-
- private:
-  std::array<std::atomic<uint64_t>, kNumMissCauses> counts_{};
-};
 
 }  // namespace kvferry

@@ -261,6 +261,14 @@ void Sink::count_miss(MissCause cause) {
   ++stats_.misses.at(static_cast<size_t>(cause));
 }
 
+void Sink::discard(const CacheEngineKey& key) {
+  {
+    MutexLock lock(mutex_);
+    ++stats_.discarded;
+  }
+  backend_->submit_remove({&key, 1}, true, [](size_t, const Result<bool>&) {});
+}
+
 /// Keys that a sink is asked for, a slice at a time.
 struct Sink::Question {
   std::vector<CacheEngineKey> keys;

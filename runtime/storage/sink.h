@@ -32,6 +32,7 @@ struct SinkStats {
   uint64_t failed_puts = 0;
   uint64_t refused_puts = 0;  ///< had no room, or came while it stood still
   uint64_t late_items = 0;    ///< ended after their deadline
+  uint64_t discarded = 0;     ///< taken out, as they were no good
   size_t in_flight_bytes = 0;
   size_t max_in_flight_bytes = 0;
   size_t queued_items = 0;
@@ -89,6 +90,8 @@ class Sink : public std::enable_shared_from_this<Sink> {
 
   /// A chunk that it gave was no good.
   void count_miss(MissCause cause);
+  /// Takes a chunk that is no good out of it, pinned or not.
+  void discard(const CacheEngineKey& key);
   const BackendCounters* counters() const { return counters_; }
   SinkStats stats() const KVFERRY_EXCLUDES(mutex_);
 

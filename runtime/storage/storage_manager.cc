@@ -4,11 +4,6 @@
 #include <utility>
 
 namespace kvferry {
-namespace {
-
-constexpr size_t kNowhere = static_cast<size_t>(-1);
-
-}  // namespace
 
 std::optional<size_t> StorageManager::memory_sink() const {
   for (size_t i = 0; i < sinks_.size(); ++i) {
@@ -69,7 +64,7 @@ void StorageManager::on_given(const std::shared_ptr<SharedFetch>& fetch, Result<
   }
   // Torn or foreign: it must not be looked at again.
   if (!obj.has_value() && obj.error().code() == StatusCode::kDataLoss) {
-    discard(fetch->request.key, fetch->sink);
+    sinks_[fetch->sink]->discard(fetch->request.key);
   }
   ++fetch->sink;
   try_next_sink(fetch);
@@ -87,11 +82,6 @@ void StorageManager::end_fetch(const std::shared_ptr<SharedFetch>& fetch,
       begin_fetch(request, 0, false, std::move(done));
     }
   }
-}
-
-void StorageManager::discard(const CacheEngineKey& key, size_t sink) {
-  discarded_.fetch_add(1);
-  sinks_[sink]->backend().submit_remove({&key, 1}, true, [](size_t, const Result<bool>&) {});
 }
 
 void StorageManager::promote(const CacheEngineKey& key, const MemoryObjPtr& obj, size_t from,
@@ -146,26 +136,27 @@ void StorageManager::find_missing(std::vector<CacheEngineKey> keys, TimePoint de
 
 // ---- where they are
 
-void StorageManager::find_prefix(std::vector<CacheEngineKey> keys, TimePoint deadline,
+void StorageManager::find_prefix(std::vector<CacheEngineKey> keys, PrefixSearch search,
+                                 TimePoint deadline,
                                  std::function<void(std::vector<size_t>)> done) {
-  std::vector<size_t> found(keys.size(), kNowhere);
-  ask_next_sink(std::make_shared<std::vector<CacheEngineKey>>(std::move(keys)), deadline, 0,
-                std::move(found), std::move(done));
+  ask_next_sink(std::make_shared<std::vector<CacheEngineKey>>(std::move(keys)), std::move(search),
+                deadline, std::move(done));
 }
 
 void StorageManager::ask_next_sink(const std::shared_ptr<std::vector<CacheEngineKey>>& keys,
-                                   TimePoint deadline, size_t sink, std::vector<size_t> found,
+                                   PrefixSearch search, TimePoint deadline,
                                    std::function<void(std::vector<size_t>)> done) {
-  const auto gap = std::find(found.begin(), found.end(), kNowhere);
-  if (sink >= sinks_.size() || gap == found.end()) {
-    found.erase(gap, found.end());
-    control_.post([done = std::move(done), found = std::move(found)] { done(found); });
+  const size_t gap = search.first_gap();
+  const size_t sink = search.next_sink++;
+  if (sink >= sinks_.size() || gap == search.sinks.size()) {
+    search.sinks.resize(gap);
+    control_.post([done = std::move(done), found = std::move(search.sinks)] { done(found); });
     return;
   }
   std::vector<size_t> asked;
   std::vector<CacheEngineKey> missing;
-  for (auto i = static_cast<size_t>(gap - found.begin()); i < found.size(); ++i) {
-    if (found[i] != kNowhere) continue;
+  for (size_t i = gap; i < search.sinks.size(); ++i) {
+    if (search.sinks[i] != PrefixSearch::kNowhere) continue;
     asked.push_back(i);
     missing.push_back((*keys)[i]);
   }
@@ -173,12 +164,12 @@ void StorageManager::ask_next_sink(const std::shared_ptr<std::vector<CacheEngine
       sink + 1 == sinks_.size() ? deadline : halfway_to(deadline, control_.clock().now());
   sinks_[sink]->contains(
       std::move(missing), share,
-      [this, keys, deadline, sink, asked = std::move(asked), found = std::move(found),
+      [this, keys, deadline, sink, asked = std::move(asked), search = std::move(search),
        done = std::move(done)](const std::vector<Holding>& holdings) mutable {
         for (size_t i = 0; i < holdings.size(); ++i) {
-          if (holdings[i] == Holding::kHeld) found[asked[i]] = sink;
+          if (holdings[i] == Holding::kHeld) search.sinks[asked[i]] = sink;
         }
-        ask_next_sink(keys, deadline, sink + 1, std::move(found), std::move(done));
+        ask_next_sink(keys, std::move(search), deadline, std::move(done));
       });
 }
 
@@ -233,7 +224,7 @@ void StorageManager::close(TimePoint deadline, std::function<void(bool)> on_clos
 }
 
 StorageManagerStats StorageManager::stats() const {
-  return {shared_fetches_.load(), promotions_.load(), discarded_.load()};
+  return {shared_fetches_.load(), promotions_.load()};
 }
 
 }  // namespace kvferry

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -26,10 +27,22 @@ struct ChunkRequest {
   TimePoint deadline = TimePoint::max();
 };
 
+/// Where the keys of a prompt are held, as far as sinks have been asked.
+struct PrefixSearch {
+  static constexpr size_t kNowhere = static_cast<size_t>(-1);
+
+  explicit PrefixSearch(size_t num_keys) : sinks(num_keys, kNowhere) {}
+  size_t first_gap() const {
+    return static_cast<size_t>(std::find(sinks.begin(), sinks.end(), kNowhere) - sinks.begin());
+  }
+
+  std::vector<size_t> sinks;  ///< by key
+  size_t next_sink = 0;       ///< those before it have been asked
+};
+
 struct StorageManagerStats {
   uint64_t shared_fetches = 0;  ///< found an equal one under way and waited for that
   uint64_t promotions = 0;
-  uint64_t discarded = 0;  ///< taken out because their bytes were not what the digests say
 };
 
 /// The sinks in the order of their tiers: where a chunk is, and how it gets into and out of them.
@@ -64,16 +77,14 @@ class StorageManager {
   void find_missing(std::vector<CacheEngineKey> keys, TimePoint deadline,
                     std::function<void(Missing)> done);
 
-  /// How many of the keys, from the first on without a gap, some sink holds, and which one.
-  void find_prefix(std::vector<CacheEngineKey> keys, TimePoint deadline,
+  /// Goes on with `search`: how many of the keys, from the first on without a gap, some sink holds,
+  /// and which one.
+  void find_prefix(std::vector<CacheEngineKey> keys, PrefixSearch search, TimePoint deadline,
                    std::function<void(std::vector<size_t> sinks)> done);
 
   /// A verified chunk that came from `from`: into memory with it, if there is such a tier above.
   void promote(const CacheEngineKey& key, const MemoryObjPtr& obj, size_t from,
                std::function<void(Status)> done = nullptr);
-
-  /// What `sink` gave is no good: it is taken out there.
-  void discard(const CacheEngineKey& key, size_t sink);
 
   /// Takes keys out of all sinks, pinned or not; calls back with how many were in any.
   void remove(std::vector<CacheEngineKey> keys, std::function<void(size_t)> done);
@@ -99,16 +110,14 @@ class StorageManager {
   void try_next_sink(const std::shared_ptr<SharedFetch>& fetch);
   void on_given(const std::shared_ptr<SharedFetch>& fetch, Result<MemoryObjPtr> obj);
   void end_fetch(const std::shared_ptr<SharedFetch>& fetch, const FetchedChunk& chunk);
-  void ask_next_sink(const std::shared_ptr<std::vector<CacheEngineKey>>& keys, TimePoint deadline,
-                     size_t sink, std::vector<size_t> found,
-                     std::function<void(std::vector<size_t>)> done);
+  void ask_next_sink(const std::shared_ptr<std::vector<CacheEngineKey>>& keys, PrefixSearch search,
+                     TimePoint deadline, std::function<void(std::vector<size_t>)> done);
 
   Executor& control_;
   const std::vector<std::shared_ptr<Sink>> sinks_;
   std::unordered_map<CacheEngineKey, std::shared_ptr<SharedFetch>> fetches_;
   std::atomic<uint64_t> shared_fetches_{0};
   std::atomic<uint64_t> promotions_{0};
-  std::atomic<uint64_t> discarded_{0};
 };
 
 }  // namespace kvferry

@@ -58,7 +58,7 @@ nlohmann::json sink_json(const ReplayReport& report, size_t index) {
           {"entries", sink.usage.entries},
           {"bytes", sink.usage.bytes},
           {"capacity_bytes", sink.usage.capacity_bytes},
-          {"evictions", {{"room", sink.usage.evicted_entries}}}};
+          {"evictions", {{"room", sink.usage.evicted_entries}, {"data_loss", sink.discarded}}}};
 }
 
 }  // namespace
