@@ -39,7 +39,7 @@ void StoreOperation::start(TimePoint deadline) {
   std::vector<CacheEngineKey> keys;
   keys.reserve(chunks_.size());
   for (const Chunk& chunk : chunks_) keys.push_back(chunk.what.key);
-  context_.storage.find_missing(std::move(keys),
+  context_.storage.find_missing(keys,
                                 std::min(deadline, context_.now() + context_.limits.lookup_timeout),
                                 [self = shared_from_this()](StorageManager::Missing missing) {
                                   self->on_missing_known(std::move(missing));

@@ -108,7 +108,7 @@ void StorageManager::store(const CacheEngineKey& key, const MemoryObjPtr& obj,
   }
 }
 
-void StorageManager::find_missing(std::vector<CacheEngineKey> keys, TimePoint deadline,
+void StorageManager::find_missing(const std::vector<CacheEngineKey>& keys, TimePoint deadline,
                                   std::function<void(Missing)> done) {
   struct Answers {
     Missing missing;

@@ -74,7 +74,7 @@ class StorageManager {
     std::vector<std::vector<bool>> by_key;  ///< for each key, by sink
     bool is_certain = true;  ///< false: a sink did not say; what it may lack it does not get
   };
-  void find_missing(std::vector<CacheEngineKey> keys, TimePoint deadline,
+  void find_missing(const std::vector<CacheEngineKey>& keys, TimePoint deadline,
                     std::function<void(Missing)> done);
 
   /// Goes on with `search`: how many of the keys, from the first on without a gap, some sink holds,
