@@ -8,9 +8,9 @@
 #include <unordered_map>
 #include <vector>
 
+#include "core/unique_fd.h"
 #include "kvferry/executor.h"
 #include "kvferry/mutex.h"
-#include "runtime/unique_fd.h"
 
 namespace kvferry {
 

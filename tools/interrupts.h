@@ -5,8 +5,8 @@
 #include <memory>
 #include <string>
 
+#include "core/unique_fd.h"
 #include "kvferry/status.h"
-#include "runtime/unique_fd.h"
 
 namespace kvferry {
 

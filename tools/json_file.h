@@ -5,8 +5,8 @@
 #include <optional>
 #include <string>
 
+#include "core/unique_fd.h"
 #include "kvferry/status.h"
-#include "runtime/unique_fd.h"
 
 namespace kvferry {
 

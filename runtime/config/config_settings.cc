@@ -10,10 +10,10 @@
 #include <cstring>
 
 #include "core/printable.h"
+#include "core/unique_fd.h"
 #include "runtime/config/lmcache_keys.h"
 #include "runtime/config/nearest_name.h"
 #include "runtime/config/schema.h"
-#include "runtime/unique_fd.h"
 
 namespace kvferry {
 namespace {

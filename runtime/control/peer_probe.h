@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <string>
 
-#include "runtime/unique_fd.h"
+#include "core/unique_fd.h"
 
 namespace kvferry {
 

@@ -9,9 +9,9 @@
 #include <string>
 #include <vector>
 
+#include "core/unique_fd.h"
 #include "kvferry/executor.h"
 #include "runtime/control/channel.h"
-#include "runtime/unique_fd.h"
 
 namespace kvferry {
 

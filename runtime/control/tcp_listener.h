@@ -3,8 +3,8 @@
 #include <functional>
 #include <memory>
 
+#include "core/unique_fd.h"
 #include "kvferry/executor.h"
-#include "runtime/unique_fd.h"
 
 namespace kvferry {
 

@@ -5,8 +5,8 @@
 #include <string>
 #include <utility>
 
+#include "core/unique_fd.h"
 #include "kvferry/status.h"
-#include "runtime/unique_fd.h"
 
 namespace kvferry {
 

@@ -9,7 +9,7 @@
 #include <string_view>
 
 #include "core/printable.h"
-#include "runtime/unique_fd.h"
+#include "core/unique_fd.h"
 #include "workload/traffic/trace.h"
 #include "workload/traffic/trace_line.h"
 

@@ -35,20 +35,20 @@ class DiskFaults : public testing::Test {
   template <typename Inject>
   bool put_with_fault(DiskRig& rig, int index, Inject inject, Status& status) {
     std::atomic<int> calls{0};
-    files_->set_fault_hook([&](std::string_view call, const std::string&) {
+    files->set_fault_hook([&](std::string_view call, const std::string&) {
       return calls.fetch_add(1) == index ? inject(call) : SimFault();
     });
     status = rig.put(0, 1);
-    files_->set_fault_hook({});
+    files->set_fault_hook({});
     return calls.load() > index;
   }
 
-  const std::shared_ptr<SimFileSystem> files_ = std::make_shared<SimFileSystem>();
+  const std::shared_ptr<SimFileSystem> files = std::make_shared<SimFileSystem>();
 };
 
 TEST_F(DiskFaults, AnyCallOfAPutMayFailWithoutATrace) {
   for (const int error : {EIO, ENOSPC, EACCES, EMFILE}) {
-    DiskRig rig(sim_options(Durability::kSync), files_);
+    DiskRig rig(sim_options(Durability::kSync), files);
     ASSERT_THAT(rig.opened(), IsOk());
     int num_failed = 0;
     for (int index = 0;; ++index) {
@@ -67,7 +67,7 @@ TEST_F(DiskFaults, AnyCallOfAPutMayFailWithoutATrace) {
       }
       ++num_failed;
       EXPECT_FALSE(rig.contains(0)) << failed_call;
-      EXPECT_THAT(files_->file_names(), ElementsAre("kvferry-store")) << failed_call;
+      EXPECT_THAT(files->file_names(), ElementsAre("kvferry-store")) << failed_call;
       EXPECT_EQ(rig.backend().usage().bytes, 0) << failed_call;
       EXPECT_EQ(status.native_code(), error) << failed_call;
     }
@@ -79,7 +79,7 @@ TEST_F(DiskFaults, AnyCallOfAPutMayFailWithoutATrace) {
 }
 
 TEST_F(DiskFaults, FailedPutLeavesTheOldChunk) {
-  DiskRig rig(sim_options(), files_);
+  DiskRig rig(sim_options(), files);
   ASSERT_THAT(rig.put(0, 0), IsOk());
   Status status;
   for (int index = 0; index < 5; ++index) {
@@ -91,9 +91,9 @@ TEST_F(DiskFaults, FailedPutLeavesTheOldChunk) {
 }
 
 TEST_F(DiskFaults, ShortReadsAndWritesGoOn) {
-  DiskRig rig(sim_options(), files_);
+  DiskRig rig(sim_options(), files);
   std::atomic<int> calls{0};
-  files_->set_fault_hook([&](std::string_view, const std::string&) {
+  files->set_fault_hook([&](std::string_view, const std::string&) {
     return SimFault{0, calls.fetch_add(1) % 2 == 0 ? size_t{4096} : SIZE_MAX};
   });
   for (int number = 0; number < 8; ++number) ASSERT_THAT(rig.put(number), IsOk());
@@ -102,47 +102,47 @@ TEST_F(DiskFaults, ShortReadsAndWritesGoOn) {
 }
 
 TEST_F(DiskFaults, WriteThatMovesNothingEndsThePut) {
-  DiskRig rig(sim_options(), files_);
-  files_->set_fault_hook([](std::string_view call, const std::string&) {
+  DiskRig rig(sim_options(), files);
+  files->set_fault_hook([](std::string_view call, const std::string&) {
     return SimFault{0, call == "write_at" ? 0 : SIZE_MAX};
   });
   EXPECT_THAT(rig.put(0), Not(IsOk()));
-  files_->set_fault_hook({});
+  files->set_fault_hook({});
   EXPECT_EQ(rig.backend().usage().bytes, 0);
 }
 
 TEST_F(DiskFaults, FailedReadIsAFaultAndTheChunkGoes) {
-  DiskRig rig(sim_options(), files_);
+  DiskRig rig(sim_options(), files);
   ASSERT_THAT(rig.put(0), IsOk());
-  files_->set_fault_hook([](std::string_view call, const std::string&) {
+  files->set_fault_hook([](std::string_view call, const std::string&) {
     return SimFault{call == "read_at" ? EIO : 0};
   });
   EXPECT_THAT(rig.get(0), StatusIs(StatusCode::kUnavailable));
-  files_->set_fault_hook({});
+  files->set_fault_hook({});
   EXPECT_FALSE(rig.contains(0));
   EXPECT_TRUE(eventually([&] { return rig.backend().usage().bytes == 0; }));
   EXPECT_EQ(rig.notes().counted("unreadable_files"), 1);
 }
 
 TEST_F(DiskFaults, FailedOpenKeepsTheChunk) {
-  DiskRig rig(sim_options(), files_);
+  DiskRig rig(sim_options(), files);
   ASSERT_THAT(rig.put(0), IsOk());
-  files_->set_fault_hook([](std::string_view call, const std::string&) {
+  files->set_fault_hook([](std::string_view call, const std::string&) {
     return SimFault{call == "open" ? EMFILE : 0};
   });
   EXPECT_THAT(rig.get(0), StatusIs(StatusCode::kResourceExhausted));
-  files_->set_fault_hook({});
+  files->set_fault_hook({});
   EXPECT_EQ(rig.version_held(0), 0);
 }
 
 TEST_F(DiskFaults, FileThatCannotBeRemovedStaysCharged) {
-  DiskRig rig(sim_options(), files_);
+  DiskRig rig(sim_options(), files);
   ASSERT_THAT(rig.put(0), IsOk());
-  files_->set_fault_hook([](std::string_view call, const std::string&) {
+  files->set_fault_hook([](std::string_view call, const std::string&) {
     return SimFault{call == "unlink" ? EIO : 0};
   });
   EXPECT_TRUE(rig.backend().remove(contract_key(0)));
-  files_->set_fault_hook({});
+  files->set_fault_hook({});
   EXPECT_FALSE(rig.contains(0));
   EXPECT_EQ(rig.backend().usage().bytes, chunk_disk_bytes(0));
   EXPECT_EQ(rig.notes().counted("unlink_failures"), 1);
@@ -151,8 +151,8 @@ TEST_F(DiskFaults, FileThatCannotBeRemovedStaysCharged) {
 TEST_F(DiskFaults, UnsyncableChunkIsDropped) {
   LocalDiskOptions options = sim_options(Durability::kAsync);
   options.sync_interval = std::chrono::milliseconds(1);
-  DiskRig rig(options, files_);
-  files_->set_fault_hook([](std::string_view call, const std::string&) {
+  DiskRig rig(options, files);
+  files->set_fault_hook([](std::string_view call, const std::string&) {
     return SimFault{call == "sync_file" ? EIO : 0};
   });
   ASSERT_THAT(rig.put(0), IsOk());
@@ -163,23 +163,23 @@ TEST_F(DiskFaults, UnsyncableChunkIsDropped) {
 // ---- full disks
 
 TEST_F(DiskFaults, FullDiskMakesTheStoreGiveUpWhatIsOld) {
-  DiskRig rig(sim_options(), files_);
+  DiskRig rig(sim_options(), files);
   size_t capacity = 0;
   for (int number = 0; number < 8; ++number) capacity += chunk_disk_bytes(number);
-  files_->set_capacity(capacity);
+  files->set_capacity(capacity);
   for (int number = 0; number < 40; ++number) ASSERT_THAT(rig.put(number), IsOk()) << number;
   EXPECT_EQ(rig.version_held(39), 0);
   EXPECT_EQ(rig.version_held(0), -1);
   EXPECT_GT(rig.notes().counted("disk_full"), 0);
-  EXPECT_LE(files_->peak_used_bytes(), capacity);
+  EXPECT_LE(files->peak_used_bytes(), capacity);
 }
 
 TEST_F(DiskFaults, FullDiskWithNothingToGiveUpEndsThePut) {
-  DiskRig rig(sim_options(), files_);
-  files_->set_capacity(4096);
+  DiskRig rig(sim_options(), files);
+  files->set_capacity(4096);
   EXPECT_THAT(rig.put(0), StatusIs(StatusCode::kResourceExhausted));
-  EXPECT_EQ(files_->used_bytes(), 0);
-  files_->set_capacity(SIZE_MAX);
+  EXPECT_EQ(files->used_bytes(), 0);
+  files->set_capacity(SIZE_MAX);
   EXPECT_THAT(rig.put(0), IsOk());
 }
 
@@ -187,7 +187,7 @@ TEST_F(DiskFaults, BoundHoldsAtEveryMoment) {
   SeededRng rng;
   LocalDiskOptions options = sim_options();
   options.max_bytes = size_t{4} << 20;
-  DiskRig rig(options, files_);
+  DiskRig rig(options, files);
   std::atomic<int> open_items{0};
   for (int round = 0; round < 60; ++round) {
     std::vector<CacheEngineKey> keys;
@@ -212,22 +212,22 @@ TEST_F(DiskFaults, BoundHoldsAtEveryMoment) {
     ASSERT_TRUE(eventually([&] { return open_items.load() <= most_open; }));
   }
   ASSERT_TRUE(eventually([&] { return open_items.load() == 0; }));
-  EXPECT_LE(files_->peak_used_bytes(), options.max_bytes);
-  EXPECT_TRUE(eventually([&] { return rig.backend().usage().bytes == files_->used_bytes(); }))
-      << rig.backend().usage().bytes << " " << files_->used_bytes();
+  EXPECT_LE(files->peak_used_bytes(), options.max_bytes);
+  EXPECT_TRUE(eventually([&] { return rig.backend().usage().bytes == files->used_bytes(); }))
+      << rig.backend().usage().bytes << " " << files->used_bytes();
 }
 
 TEST_F(DiskFaults, ChunkLargerThanTheStoreIsRefused) {
   LocalDiskOptions options = sim_options();
   options.max_bytes = 8192;
-  DiskRig rig(options, files_);
+  DiskRig rig(options, files);
   EXPECT_THAT(rig.put(0), StatusIs(StatusCode::kResourceExhausted, HasSubstr("larger")));
 }
 
 TEST_F(DiskFaults, PinnedChunksLeaveNoRoom) {
   LocalDiskOptions options = sim_options();
   options.max_bytes = chunk_disk_bytes(0) + chunk_disk_bytes(8);
-  DiskRig rig(options, files_);
+  DiskRig rig(options, files);
   for (const int number : {0, 8}) {
     ASSERT_THAT(rig.put(number), IsOk());
     ASSERT_TRUE(rig.backend().pin(contract_key(number)));
@@ -273,10 +273,10 @@ class Gate {
 };
 
 TEST_F(DiskFaults, RemovedWhileItIsReadIsReadToTheEndAndChargedUntilThen) {
-  DiskRig rig(sim_options(), files_);
+  DiskRig rig(sim_options(), files);
   ASSERT_THAT(rig.put(0), IsOk());
   Gate gate("read_at");
-  files_->set_fault_hook([&](std::string_view call, const std::string&) { return gate(call); });
+  files->set_fault_hook([&](std::string_view call, const std::string&) { return gate(call); });
   std::promise<Result<MemoryObjPtr>> got;
   const CacheEngineKey key = contract_key(0);
   rig.backend().submit_get(
@@ -297,10 +297,10 @@ TEST_F(DiskFaults, RemovedWhileItIsReadIsReadToTheEndAndChargedUntilThen) {
 TEST_F(DiskFaults, WhatIsReadIsNotEvicted) {
   LocalDiskOptions options = sim_options();
   options.max_bytes = chunk_disk_bytes(0);
-  DiskRig rig(options, files_);
+  DiskRig rig(options, files);
   ASSERT_THAT(rig.put(0), IsOk());
   Gate gate("read_at");
-  files_->set_fault_hook([&](std::string_view call, const std::string&) { return gate(call); });
+  files->set_fault_hook([&](std::string_view call, const std::string&) { return gate(call); });
   const std::vector<CacheEngineKey> keys = {contract_key(0), contract_key(8)};
   std::promise<Result<MemoryObjPtr>> got;
   rig.backend().submit_get({keys.data(), 1}, {}, [&](size_t, Result<MemoryObjPtr> obj) {
@@ -321,10 +321,10 @@ TEST_F(DiskFaults, ForegroundBeforePrefetchBeforePutsAndNobodyStarves) {
   LocalDiskOptions options = sim_options();
   options.queue_depth = 1;
   options.max_bytes = size_t{64} << 20;
-  DiskRig rig(options, files_);
+  DiskRig rig(options, files);
   ASSERT_THAT(rig.put(5), IsOk());
   Gate gate("read_at");
-  files_->set_fault_hook([&](std::string_view call, const std::string&) { return gate(call); });
+  files->set_fault_hook([&](std::string_view call, const std::string&) { return gate(call); });
   Mutex mutex;
   std::string order;
   const auto note = [&](char who) {
@@ -355,10 +355,10 @@ TEST_F(DiskFaults, TooManyThatWaitAreRefused) {
   LocalDiskOptions options = sim_options();
   options.queue_depth = 1;
   options.max_waiting = 3;
-  DiskRig rig(options, files_);
+  DiskRig rig(options, files);
   ASSERT_THAT(rig.put(5), IsOk());
   Gate gate("read_at");
-  files_->set_fault_hook([&](std::string_view call, const std::string&) { return gate(call); });
+  files->set_fault_hook([&](std::string_view call, const std::string&) { return gate(call); });
   const CacheEngineKey key = contract_key(5);
   std::atomic<int> num_ok{0};
   std::atomic<int> num_refused{0};
@@ -375,7 +375,7 @@ TEST_F(DiskFaults, TooManyThatWaitAreRefused) {
 }
 
 TEST_F(DiskFaults, PastDeadlineEndsBeforeItIsRead) {
-  DiskRig rig(sim_options(), files_);
+  DiskRig rig(sim_options(), files);
   ASSERT_THAT(rig.put(5), IsOk());
   GetOptions options;
   options.deadline = TimePoint::min();
@@ -385,21 +385,21 @@ TEST_F(DiskFaults, PastDeadlineEndsBeforeItIsRead) {
 // ---- order of writes, and what the file system cannot do
 
 TEST_F(DiskFaults, SyncPutSyncsTheFileThenItsName) {
-  DiskRig rig(sim_options(Durability::kSync), files_);
+  DiskRig rig(sim_options(Durability::kSync), files);
   std::vector<std::string> calls;
-  files_->set_fault_hook([&](std::string_view call, const std::string&) {
+  files->set_fault_hook([&](std::string_view call, const std::string&) {
     if (call != "write_at") calls.emplace_back(call);
     return SimFault();
   });
   ASSERT_THAT(rig.put(0), IsOk());
-  files_->set_fault_hook({});
+  files->set_fault_hook({});
   EXPECT_THAT(calls,
               ElementsAre("open", "preallocate", "sync_file", "info", "rename", "sync_directory"));
 }
 
 TEST_F(DiskFaults, RefusedDirectIoIsSaidAndGoneRoundOf) {
-  files_->refuse_direct();
-  DiskRig rig(sim_options(), files_);
+  files->refuse_direct();
+  DiskRig rig(sim_options(), files);
   ASSERT_THAT(rig.opened(), IsOk());
   EXPECT_TRUE(rig.notes().has_logged("direct=no"));
   ASSERT_THAT(rig.put(0), IsOk());
@@ -409,19 +409,19 @@ TEST_F(DiskFaults, RefusedDirectIoIsSaidAndGoneRoundOf) {
 TEST_F(DiskFaults, MissingRingIsAnErrorOnlyIfItIsAskedFor) {
   LocalDiskOptions options = sim_options();
   options.io = DiskIo::kIoUring;
-  EXPECT_THAT(DiskRig(options, files_).opened(), StatusIs(StatusCode::kFailedPrecondition));
+  EXPECT_THAT(DiskRig(options, files).opened(), StatusIs(StatusCode::kFailedPrecondition));
   options.io = DiskIo::kAuto;
-  DiskRig rig(options, files_);
+  DiskRig rig(options, files);
   EXPECT_THAT(rig.opened(), IsOk());
   EXPECT_TRUE(rig.notes().has_logged("engine=pread"));
 }
 
 TEST_F(DiskFaults, UnreadableDirectoryEndsTheOpen) {
   for (const std::string call : {"make_directory", "lock", "list", "sync_directory"}) {
-    files_->set_fault_hook([&](std::string_view each, const std::string&) {
+    files->set_fault_hook([&](std::string_view each, const std::string&) {
       return SimFault{each == call ? EACCES : 0};
     });
-    EXPECT_THAT(DiskRig(sim_options(), files_).opened(), StatusIs(StatusCode::kPermissionDenied))
+    EXPECT_THAT(DiskRig(sim_options(), files).opened(), StatusIs(StatusCode::kPermissionDenied))
         << call;
   }
 }
@@ -429,15 +429,15 @@ TEST_F(DiskFaults, UnreadableDirectoryEndsTheOpen) {
 // A shortage of descriptors must not be taken for damage.
 TEST_F(DiskFaults, FileThatCannotBeOpenedEndsTheOpenAndStays) {
   {
-    DiskRig rig(sim_options(), files_);
+    DiskRig rig(sim_options(), files);
     ASSERT_THAT(rig.put(0), IsOk());
   }
-  files_->set_fault_hook([](std::string_view call, const std::string& path) {
+  files->set_fault_hook([](std::string_view call, const std::string& path) {
     return SimFault{call == "open" && path.ends_with(".chunk") ? EMFILE : 0};
   });
-  EXPECT_THAT(DiskRig(sim_options(), files_).opened(), StatusIs(StatusCode::kResourceExhausted));
-  files_->set_fault_hook({});
-  EXPECT_THAT(files_->file_names(), Contains(EndsWith(".chunk")));
+  EXPECT_THAT(DiskRig(sim_options(), files).opened(), StatusIs(StatusCode::kResourceExhausted));
+  files->set_fault_hook({});
+  EXPECT_THAT(files->file_names(), Contains(EndsWith(".chunk")));
 }
 
 }  // namespace

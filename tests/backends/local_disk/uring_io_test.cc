@@ -10,10 +10,10 @@
 
 #include "backends/local_disk/io/aligned_buffer.h"
 #include "backends/local_disk/io/block_io.h"
+#include "core/unique_fd.h"
 #include "runtime/memory/memory_pool.h"
 #include "runtime/steady_clock.h"
 #include "runtime/thread_executor.h"
-#include "runtime/unique_fd.h"
 #include "tests/support/run_on.h"
 #include "tests/support/seeded_rng.h"
 #include "tests/support/status_matchers.h"
@@ -30,35 +30,35 @@ class UringIoTest : public testing::Test {
  protected:
   UringIoTest() {
     BackendContext context;
-    context.executor = executor_.get();
-    context.allocator = pool_.get();
-    io_ = make_uring_io(context).value();
+    context.executor = executor.get();
+    context.allocator = pool.get();
+    io = make_uring_io(context).value();
   }
   ~UringIoTest() override {
-    run_on(*executor_, [this] { io_->stop(); });
+    run_on(*executor, [this] { io->stop(); });
   }
 
   UniqueFd open_file(int flags) const {
-    return UniqueFd(::open((directory_.path() / "file").c_str(), flags, 0600));
+    return UniqueFd(::open((directory.path() / "file").c_str(), flags, 0600));
   }
 
   Status move(BlockTransfer transfer) {
     std::promise<Status> done;
-    io_->start(std::move(transfer), [&done](Status status) { done.set_value(std::move(status)); });
+    io->start(std::move(transfer), [&done](Status status) { done.set_value(std::move(status)); });
     return done.get_future().get();
   }
 
-  const SteadyClock clock_;
-  const TempDir directory_;
-  const std::unique_ptr<ThreadExecutor> executor_ = ThreadExecutor::create("ring", clock_).value();
-  const std::unique_ptr<MemoryPool> pool_ = MemoryPool::create({kSlotBytes, 2}).value();
-  std::unique_ptr<BlockIo> io_;
+  const SteadyClock clock;
+  const TempDir directory;
+  const std::unique_ptr<ThreadExecutor> executor = ThreadExecutor::create("ring", clock).value();
+  const std::unique_ptr<MemoryPool> pool = MemoryPool::create({kSlotBytes, 2}).value();
+  std::unique_ptr<BlockIo> io;
 };
 
 TEST_F(UringIoTest, MovesMorePiecesThanTheRingHolds) {
   SeededRng rng;
-  const MemoryObjPtr from = pool_->allocate(kSlotBytes).value();
-  const MemoryObjPtr to = pool_->allocate(kSlotBytes).value();
+  const MemoryObjPtr from = pool->allocate(kSlotBytes).value();
+  const MemoryObjPtr to = pool->allocate(kSlotBytes).value();
   rng.fill(from->bytes());
   constexpr size_t kPieceBytes = 4096;
   std::vector<BlockPiece> written;
