@@ -11,7 +11,7 @@ constexpr BackendTraits kTraits = {
 
 /// Nobody else would lose it, and its memory comes back at once.
 bool is_ours_alone(const ChunkIndex<MemoryObjPtr>::Entry& entry) {
-  return entry.value->ref_count() == 1;
+  return entry.value->ref_count() == 1 && entry.value->pin_count() == 0;
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include "backends/local_cpu/factory.h"
 #include "conformance/backend_contract.h"
+#include "runtime/memory/memory_pool.h"
 #include "tests/support/status_matchers.h"
 
 namespace kvferry {
@@ -48,6 +49,24 @@ INSTANTIATE_TEST_SUITE_P(All, LocalCpuContract,
                            return std::string(cache_policy_name(std::get<1>(row.param))) + "_" +
                                   std::get<0>(row.param).name;
                          });
+
+/// Its own pins, and those of whoever holds it by its key, are two things.
+TEST(LocalCpu, APinnedObjectStaysUntilItIsUnpinned) {
+  const auto pool = MemoryPool::create({.slot_bytes = 4096, .num_slots = 1}).value();
+  BackendContext context;
+  context.allocator = pool.get();
+  const auto cache = make_local_cpu_backend(context, {.max_bytes = pool->bytes()}).value();
+  const CacheEngineKey key;
+  MemoryObjPtr obj = pool->allocate(64).value();
+  MemoryObj* const pinned = obj.get();
+  pinned->pin();
+  cache->batched_submit_put_task({&key, 1}, {&obj, 1});
+  obj.reset();
+  EXPECT_THAT(pool->allocate(64), StatusIs(StatusCode::kResourceExhausted));
+  EXPECT_TRUE(pinned->unpin());
+  EXPECT_THAT(pool->allocate(64), IsOk());
+  cache->close([] {});
+}
 
 TEST(LocalCpu, KeepsNothingInNoBytes) {
   EXPECT_THAT(make_local_cpu_backend({}, {.max_bytes = 0}),
