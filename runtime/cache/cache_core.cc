@@ -16,10 +16,10 @@ constexpr Duration kLongestTimeout = std::chrono::hours(24 * 365);
 constexpr size_t kMaxOperations = 4096;
 constexpr Duration kSlack = std::chrono::milliseconds(100);  // for an answer on its way
 
-std::vector<CacheEngineKey> keys_of(std::span<const TokenChunk> chunks) {
+std::vector<CacheEngineKey> keys_of(std::span<const ChunkRef> chunks) {
   std::vector<CacheEngineKey> keys;
   keys.reserve(chunks.size());
-  for (const TokenChunk& chunk : chunks) keys.push_back(chunk.key);
+  for (const ChunkRef& chunk : chunks) keys.push_back(chunk.key);
   return keys;
 }
 
@@ -58,7 +58,7 @@ CacheCore::CacheCore(ThreadExecutor& control, WorkPool& copiers, MemoryPool& poo
 
 // ---- lookup
 
-std::vector<size_t> CacheCore::find_prefix(const std::vector<TokenChunk>& chunks,
+std::vector<size_t> CacheCore::find_prefix(const std::vector<ChunkRef>& chunks,
                                            TimePoint deadline) {
   std::vector<CacheEngineKey> keys = keys_of(chunks);
   PrefixSearch search(keys.size());
@@ -85,9 +85,8 @@ std::vector<size_t> CacheCore::find_prefix(const std::vector<TokenChunk>& chunks
   return wait_until(promised->get_future(), deadline + kSlack).value_or(std::vector<size_t>());
 }
 
-size_t CacheCore::pin_prefix(const std::vector<TokenChunk>& chunks,
-                             const std::vector<size_t>& sinks, TimePoint deadline,
-                             LookupResult& result) {
+size_t CacheCore::pin_prefix(const std::vector<ChunkRef>& chunks, const std::vector<size_t>& sinks,
+                             TimePoint deadline, LookupResult& result) {
   auto pins = std::make_shared<PrefixPins>(next_owner_.fetch_add(1));
   size_t pinned = sinks.size();
   for (size_t s = 0; s < sinks_.size(); ++s) {
@@ -114,12 +113,12 @@ LookupResult CacheCore::lookup(std::span<const uint32_t> tokens, bool pin,
                                std::span<const std::string> extra_keys) {
   const TimePoint begin = context_.now();
   const TimePoint deadline = begin + context_.limits.lookup_timeout;
-  const std::vector<TokenChunk> chunks = space_.split(tokens, extra_keys);
+  const std::vector<ChunkRef> chunks = space_.split(tokens, extra_keys);
   const std::vector<size_t> sinks = find_prefix(chunks, deadline);
   LookupResult result;
   size_t found = sinks.size();
   if (pin && found > 0) found = pin_prefix(chunks, sinks, deadline, result);
-  const int64_t found_tokens = found == 0 ? 0 : chunks[found - 1].end;
+  const int64_t found_tokens = found == 0 ? 0 : chunks[found - 1].token_end;
   if (found_tokens < context_.limits.min_retrieve_tokens) {
     found = 0;
     result.pins.reset();
@@ -180,7 +179,7 @@ OperationHandle<T> CacheCore::begin(Duration timeout, Status refusal, LatencyHis
 
 OperationHandle<StoreResult> CacheCore::store(const PagedTokens& pages, StoreOptions options) {
   Status refusal = check(pages);
-  std::vector<TokenChunk> chunks;
+  std::vector<ChunkRef> chunks;
   if (refusal.is_ok()) chunks = space_.split(pages.tokens, pages.extra_keys);
   const Duration timeout =
       options.timeout > Duration::zero() ? options.timeout : context_.limits.store_timeout;
@@ -197,7 +196,7 @@ OperationHandle<StoreResult> CacheCore::store(const PagedTokens& pages, StoreOpt
 OperationHandle<RetrieveResult> CacheCore::retrieve(const PagedTokens& pages,
                                                     RetrieveOptions options) {
   Status refusal = check(pages);
-  std::vector<TokenChunk> chunks;
+  std::vector<ChunkRef> chunks;
   if (refusal.is_ok()) chunks = space_.split(pages.tokens, pages.extra_keys);
   const Duration timeout =
       options.timeout > Duration::zero() ? options.timeout : context_.limits.retrieve_timeout;

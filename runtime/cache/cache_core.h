@@ -36,8 +36,8 @@ class CacheCore {
   bool close(Duration timeout);
 
  private:
-  std::vector<size_t> find_prefix(const std::vector<TokenChunk>& chunks, TimePoint deadline);
-  size_t pin_prefix(const std::vector<TokenChunk>& chunks, const std::vector<size_t>& sinks,
+  std::vector<size_t> find_prefix(const std::vector<ChunkRef>& chunks, TimePoint deadline);
+  size_t pin_prefix(const std::vector<ChunkRef>& chunks, const std::vector<size_t>& sinks,
                     TimePoint deadline, LookupResult& result);
   template <typename T, typename Make>
   OperationHandle<T> begin(Duration timeout, Status refusal, LatencyHistogram* latency,

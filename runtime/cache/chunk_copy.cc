@@ -9,8 +9,8 @@
 
 namespace kvferry {
 
-Status gather_chunk(const TokenChunks& space, const TokenChunk& chunk,
-                    std::span<const int64_t> slots, MemoryObj& obj) {
+Status gather_chunk(const TokenChunks& space, const ChunkRef& chunk, std::span<const int64_t> slots,
+                    MemoryObj& obj) {
   if (std::any_of(slots.begin(), slots.end(), [](int64_t slot) { return slot < 0; })) {
     return Status(StatusCode::kInvalidArgument,
                   "chunk " + chunk.key.to_string() +
@@ -23,15 +23,15 @@ Status gather_chunk(const TokenChunks& space, const TokenChunk& chunk,
   obj.resize(copy.chunk_bytes());
   KVFERRY_RETURN_IF_ERROR(gather(copy, 0, copy.num_planes(), obj.bytes(), digests));
   obj.layout = std::move(layout);
-  obj.token_begin = chunk.begin;
-  obj.token_end = chunk.end;
+  obj.token_begin = chunk.token_begin;
+  obj.token_end = chunk.token_end;
   obj.tile_digests = std::move(digests);
   obj.chunk_digest = bound_chunk_digest(make_chunk_record(chunk.key, obj));
   obj.set_verified(true);
   return {};
 }
 
-Result<ChunkScatter> ChunkScatter::create(const TokenChunks& space, const TokenChunk& chunk,
+Result<ChunkScatter> ChunkScatter::create(const TokenChunks& space, const ChunkRef& chunk,
                                           std::span<const int64_t> slots, MemoryObjPtr obj) {
   // The tiles are compared when they are scattered; here, that they are this chunk's tiles.
   if (obj->tile_digests.size() != static_cast<size_t>(obj->layout.num_tiles()) ||

@@ -12,15 +12,15 @@ namespace kvferry {
 /// `slots` are the chunk's own, one a token; none negative.
 ///
 /// Errors: kOutOfRange for a slot past the pages; kInvalidArgument; `obj` is of no use then.
-Status gather_chunk(const TokenChunks& space, const TokenChunk& chunk,
-                    std::span<const int64_t> slots, MemoryObj& obj);
+Status gather_chunk(const TokenChunks& space, const ChunkRef& chunk, std::span<const int64_t> slots,
+                    MemoryObj& obj);
 
 /// A chunk on its way into its pages, all layers at once or one after another.
 class ChunkScatter {
  public:
   /// Errors: kOutOfRange for a slot past the pages; kDataLoss if the object's digests are not those
   ///   of this chunk. Nothing is written yet.
-  static Result<ChunkScatter> create(const TokenChunks& space, const TokenChunk& chunk,
+  static Result<ChunkScatter> create(const TokenChunks& space, const ChunkRef& chunk,
                                      std::span<const int64_t> slots, MemoryObjPtr obj);
 
   int32_t num_planes() const { return copy_.num_planes(); }

@@ -7,8 +7,7 @@
 
 namespace kvferry {
 
-PrefetchOperation::PrefetchOperation(CacheContext& context, std::vector<TokenChunk> chunks,
-                                     Done done)
+PrefetchOperation::PrefetchOperation(CacheContext& context, std::vector<ChunkRef> chunks, Done done)
     : context_(context),
       chunks_(std::move(chunks)),
       is_here_(chunks_.size(), false),
@@ -24,7 +23,7 @@ void PrefetchOperation::start(TimePoint deadline) {
   }
   std::vector<CacheEngineKey> keys;
   keys.reserve(chunks_.size());
-  for (const TokenChunk& chunk : chunks_) keys.push_back(chunk.key);
+  for (const ChunkRef& chunk : chunks_) keys.push_back(chunk.key);
   Sink& memory = context_.storage.sink(*context_.storage.memory_sink());
   memory.contains(std::move(keys), deadline,
                   [self = shared_from_this()](const std::vector<Holding>& holdings) {
@@ -101,7 +100,7 @@ void PrefetchOperation::end_chunk(size_t index, bool is_here) {
 
 void PrefetchOperation::finish_if_done() {
   if (!done_ || (!is_stopped_ && (next_ < chunks_.size() || open_ > 0))) return;
-  for (size_t i = 0; i < chunks_.size() && is_here_[i]; ++i) result_.tokens = chunks_[i].end;
+  for (size_t i = 0; i < chunks_.size() && is_here_[i]; ++i) result_.tokens = chunks_[i].token_end;
   std::exchange(done_, nullptr)(result_);
 }
 

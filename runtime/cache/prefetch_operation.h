@@ -18,7 +18,7 @@ class PrefetchOperation final : public CacheOperation,
  public:
   using Done = std::function<void(const PrefetchResult&)>;
 
-  PrefetchOperation(CacheContext& context, std::vector<TokenChunk> chunks, Done done);
+  PrefetchOperation(CacheContext& context, std::vector<ChunkRef> chunks, Done done);
 
   void start(TimePoint deadline);
   void stop(const Status& why) override;
@@ -30,7 +30,7 @@ class PrefetchOperation final : public CacheOperation,
   void finish_if_done();
 
   CacheContext& context_;
-  const std::vector<TokenChunk> chunks_;
+  const std::vector<ChunkRef> chunks_;
   std::vector<bool> is_here_;
   Done done_;
   TimePoint deadline_ = TimePoint::max();

@@ -15,14 +15,14 @@ constexpr size_t kMaxLayerwiseChunks = 2048;
 
 }  // namespace
 
-RetrieveOperation::RetrieveOperation(CacheContext& context, std::vector<TokenChunk> chunks,
+RetrieveOperation::RetrieveOperation(CacheContext& context, std::vector<ChunkRef> chunks,
                                      std::vector<int64_t> slots, OnLayer on_layer, Done done)
     : context_(context),
       slots_(std::move(slots)),
       on_layer_(std::move(on_layer)),
       done_(std::move(done)) {
   chunks_.reserve(chunks.size());
-  for (TokenChunk& what : chunks) {
+  for (ChunkRef& what : chunks) {
     Chunk& chunk = chunks_.emplace_back();
     chunk.what = std::move(what);
     const auto slots_here = slots_of(chunk);
@@ -33,12 +33,12 @@ RetrieveOperation::RetrieveOperation(CacheContext& context, std::vector<TokenChu
 }
 
 std::span<const int64_t> RetrieveOperation::slots_of(const Chunk& chunk) const {
-  return std::span(slots_).subspan(static_cast<size_t>(chunk.what.begin),
+  return std::span(slots_).subspan(static_cast<size_t>(chunk.what.token_begin),
                                    static_cast<size_t>(chunk.what.num_tokens()));
 }
 
 int64_t RetrieveOperation::tokens_before(size_t index) const {
-  return index == 0 ? 0 : chunks_[index - 1].what.end;
+  return index == 0 ? 0 : chunks_[index - 1].what.token_end;
 }
 
 size_t RetrieveOperation::window() const {

@@ -23,8 +23,8 @@ class RetrieveOperation final : public CacheOperation,
   using Done = std::function<void(const RetrieveResult&)>;
   using OnLayer = std::function<void(int32_t layer, int64_t tokens)>;
 
-  RetrieveOperation(CacheContext& context, std::vector<TokenChunk> chunks,
-                    std::vector<int64_t> slots, OnLayer on_layer, Done done);
+  RetrieveOperation(CacheContext& context, std::vector<ChunkRef> chunks, std::vector<int64_t> slots,
+                    OnLayer on_layer, Done done);
 
   void start(TimePoint deadline);
   void stop(const Status& why) override;
@@ -32,7 +32,7 @@ class RetrieveOperation final : public CacheOperation,
  private:
   enum class State : uint8_t { kWaiting, kFetching, kFetched, kCopying, kGood };
   struct Chunk {
-    TokenChunk what;
+    ChunkRef what;
     State state = State::kWaiting;
     bool is_skipped = false;  // all slots negative: good as it is
     size_t sink = 0;

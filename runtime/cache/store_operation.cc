@@ -17,7 +17,7 @@ bool lacks_any(const std::vector<bool>& missing) {
 
 }  // namespace
 
-StoreOperation::StoreOperation(CacheContext& context, std::vector<TokenChunk> chunks,
+StoreOperation::StoreOperation(CacheContext& context, std::vector<ChunkRef> chunks,
                                std::vector<int64_t> slots, std::function<void()> on_pages_read,
                                Done done)
     : context_(context),
@@ -25,7 +25,7 @@ StoreOperation::StoreOperation(CacheContext& context, std::vector<TokenChunk> ch
       on_pages_read_(std::move(on_pages_read)),
       done_(std::move(done)) {
   chunks_.reserve(chunks.size());
-  for (TokenChunk& what : chunks) chunks_.emplace_back().what = std::move(what);
+  for (ChunkRef& what : chunks) chunks_.emplace_back().what = std::move(what);
   result_.chunks = chunks_.size();
 }
 
@@ -125,10 +125,10 @@ void StoreOperation::begin_gather(size_t index) {
 void StoreOperation::gather(size_t index, MemoryObjPtr obj) {
   ++gathering_;
   context_.copiers.submit([self = shared_from_this(), index, obj = std::move(obj)] {
-    const TokenChunk& what = self->chunks_[index].what;
+    const ChunkRef& what = self->chunks_[index].what;
     const auto slots =
         std::span(self->slots_)
-            .subspan(static_cast<size_t>(what.begin), static_cast<size_t>(what.num_tokens()));
+            .subspan(static_cast<size_t>(what.token_begin), static_cast<size_t>(what.num_tokens()));
     Status status = gather_chunk(self->context_.space, what, slots, *obj);
     self->context_.control.post([self, index, obj, status = std::move(status)] {
       --self->gathering_;

@@ -21,7 +21,7 @@ class StoreOperation final : public CacheOperation,
  public:
   using Done = std::function<void(const StoreResult&)>;
 
-  StoreOperation(CacheContext& context, std::vector<TokenChunk> chunks, std::vector<int64_t> slots,
+  StoreOperation(CacheContext& context, std::vector<ChunkRef> chunks, std::vector<int64_t> slots,
                  std::function<void()> on_pages_read, Done done);
 
   void start(TimePoint deadline);
@@ -29,7 +29,7 @@ class StoreOperation final : public CacheOperation,
 
  private:
   struct Chunk {
-    TokenChunk what;
+    ChunkRef what;
     std::vector<bool> missing;  // by sink
     size_t open_puts = 0;
     size_t good_puts = 0;

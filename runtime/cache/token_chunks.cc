@@ -27,20 +27,20 @@ Result<TokenChunks> TokenChunks::create(CacheEngineKey identity, ChunkHasherOpti
   return TokenChunks(std::move(identity), std::move(hasher), std::move(pages), std::move(layout));
 }
 
-std::vector<TokenChunk> TokenChunks::split(std::span<const uint32_t> tokens,
-                                           std::span<const std::string> extra_keys) const {
+std::vector<ChunkRef> TokenChunks::split(std::span<const uint32_t> tokens,
+                                         std::span<const std::string> extra_keys) const {
   const std::vector<ChunkHash> hashes = hasher_.hash(tokens, extra_keys);
   const auto num_tokens = static_cast<int64_t>(tokens.size());
-  std::vector<TokenChunk> chunks;
+  std::vector<ChunkRef> chunks;
   chunks.reserve(hashes.size());
   int64_t begin = 0;
   for (const ChunkHash& hash : hashes) {
-    TokenChunk& chunk = chunks.emplace_back();
+    ChunkRef& chunk = chunks.emplace_back();
     chunk.key = identity_;
     chunk.key.chunk_hash = hash;
-    chunk.begin = begin;
-    chunk.end = std::min(begin + chunk_tokens(), num_tokens);
-    begin = chunk.end;
+    chunk.token_begin = begin;
+    chunk.token_end = std::min(begin + chunk_tokens(), num_tokens);
+    begin = chunk.token_end;
   }
   return chunks;
 }
@@ -53,13 +53,13 @@ ChunkLayout TokenChunks::layout(int64_t num_tokens) const {
   return place_planes(std::move(shorter)).value_or(full_layout_);
 }
 
-size_t TokenChunks::size_bytes(const TokenChunk& chunk) const {
+size_t TokenChunks::size_bytes(const ChunkRef& chunk) const {
   return chunk_bytes() / static_cast<size_t>(full_layout_.num_tokens) *
          static_cast<size_t>(chunk.num_tokens());
 }
 
-Status TokenChunks::check_layout(const TokenChunk& chunk, const MemoryObj& obj) const {
-  if (obj.token_begin == chunk.begin && obj.token_end == chunk.end &&
+Status TokenChunks::check_layout(const ChunkRef& chunk, const MemoryObj& obj) const {
+  if (obj.token_begin == chunk.token_begin && obj.token_end == chunk.token_end &&
       obj.layout.num_tokens == chunk.num_tokens() && obj.bytes().size() == size_bytes(chunk) &&
       layout_digest(obj.layout) == layout_digest_) {
     return {};

@@ -8,17 +8,9 @@
 #include "kvferry/chunk_hash.h"
 #include "kvferry/chunk_layout.h"
 #include "kvferry/memory_obj.h"
+#include "kvferry/transfer_engine.h"
 
 namespace kvferry {
-
-/// A chunk of a prompt: its name, and which of the prompt's tokens it has.
-struct TokenChunk {
-  CacheEngineKey key;
-  int64_t begin = 0;
-  int64_t end = 0;
-
-  int64_t num_tokens() const { return end - begin; }
-};
 
 /// How the prompts of one engine become chunks.
 ///
@@ -31,8 +23,8 @@ class TokenChunks {
   static Result<TokenChunks> create(CacheEngineKey identity, ChunkHasherOptions hashing,
                                     KVLayout pages);
 
-  std::vector<TokenChunk> split(std::span<const uint32_t> tokens,
-                                std::span<const std::string> extra_keys = {}) const;
+  std::vector<ChunkRef> split(std::span<const uint32_t> tokens,
+                              std::span<const std::string> extra_keys = {}) const;
 
   const KVLayout& pages() const { return pages_; }
   /// Of a full chunk.
@@ -40,10 +32,10 @@ class TokenChunks {
   int64_t chunk_tokens() const { return hasher_.options().chunk_tokens; }
   /// REQUIRES: 1 <= num_tokens <= chunk_tokens()
   ChunkLayout layout(int64_t num_tokens) const;
-  size_t size_bytes(const TokenChunk& chunk) const;
+  size_t size_bytes(const ChunkRef& chunk) const;
 
   /// OK if `obj` lies as this engine would store `chunk`.
-  Status check_layout(const TokenChunk& chunk, const MemoryObj& obj) const;
+  Status check_layout(const ChunkRef& chunk, const MemoryObj& obj) const;
 
  private:
   TokenChunks(CacheEngineKey identity, ChunkHasher hasher, KVLayout pages, ChunkLayout full_layout)

@@ -89,12 +89,12 @@ class CacheBench {
     std::vector<uint32_t> tokens;
     std::vector<int64_t> blocks;
     std::vector<int64_t> slots;
-    std::vector<TokenChunk> chunks;
+    std::vector<ChunkRef> chunks;
 
     PagedTokens paged() const { return {tokens, slots}; }
     const CacheEngineKey& key(size_t chunk) const { return chunks[chunk].key; }
     std::span<const int64_t> slots_of(size_t chunk) const {
-      return std::span(slots).subspan(static_cast<size_t>(chunks[chunk].begin),
+      return std::span(slots).subspan(static_cast<size_t>(chunks[chunk].token_begin),
                                       static_cast<size_t>(chunks[chunk].num_tokens()));
     }
   };
@@ -124,7 +124,7 @@ class CacheBench {
 
   /// The first so many tokens are what the oracle says.
   ::testing::AssertionResult holds(const Placed& placed, int64_t tokens) {
-    for (size_t i = 0; i < placed.chunks.size() && placed.chunks[i].end <= tokens; ++i) {
+    for (size_t i = 0; i < placed.chunks.size() && placed.chunks[i].token_end <= tokens; ++i) {
       const auto mismatch =
           verify_chunk(pages->layout(), placed.slots_of(i), placed.chunks[i].key.chunk_hash);
       if (!mismatch.has_value()) return ::testing::AssertionFailure() << "slots are out of range";

@@ -17,8 +17,8 @@ double ms_between(TimePoint from, TimePoint to) {
   return std::chrono::duration<double, std::milli>(to - from).count();
 }
 
-SlotMapping slots_of(const TokenChunk& chunk, const std::vector<int64_t>& slots) {
-  return SlotMapping(slots).subspan(static_cast<size_t>(chunk.begin),
+SlotMapping slots_of(const ChunkRef& chunk, const std::vector<int64_t>& slots) {
+  return SlotMapping(slots).subspan(static_cast<size_t>(chunk.token_begin),
                                     static_cast<size_t>(chunk.num_tokens()));
 }
 
@@ -118,7 +118,7 @@ void ReplayRun::serve_requests(const std::function<void(const ReplayReport&)>& o
 RequestOutcome ReplayRun::serve(const TraceRequest& request) {
   RequestOutcome outcome;
   const std::vector<uint32_t> tokens = expand_tokens(request, plan_.max_tokens);
-  const std::vector<TokenChunk> chunks = space_.split(tokens);
+  const std::vector<ChunkRef> chunks = space_.split(tokens);
   note_accesses(chunks);
   outcome.chunks = static_cast<int64_t>(chunks.size());
   const auto num_tokens = static_cast<int64_t>(tokens.size());
@@ -140,7 +140,7 @@ RequestOutcome ReplayRun::serve(const TraceRequest& request) {
 }
 
 Status ReplayRun::serve_in_pages(const std::vector<uint32_t>& tokens,
-                                 const std::vector<TokenChunk>& chunks,
+                                 const std::vector<ChunkRef>& chunks,
                                  const std::vector<int64_t>& slots, RequestOutcome& outcome) {
   const KVLayout& layout = pages_.layout();
   const TimePoint begin = clock_.now();
@@ -156,9 +156,9 @@ Status ReplayRun::serve_in_pages(const std::vector<uint32_t>& tokens,
   if (!got.status.is_ok()) outcome.retrieve_fault = got.status.to_string();
   outcome.by_sink = got.sink_tokens;
   for (int64_t& sink : outcome.by_sink) sink /= plan_.config.chunk_tokens;
-  for (const TokenChunk& chunk : chunks) {
+  for (const ChunkRef& chunk : chunks) {
     const SlotMapping here = slots_of(chunk, slots);
-    if (chunk.end <= got.tokens) {
+    if (chunk.token_end <= got.tokens) {
       ++outcome.retrieved;
       KVFERRY_ASSIGN_OR_RETURN(const auto mismatch,
                                verify_chunk(layout, here, chunk.key.chunk_hash));
@@ -176,11 +176,11 @@ Status ReplayRun::serve_in_pages(const std::vector<uint32_t>& tokens,
   return {};
 }
 
-void ReplayRun::note_accesses(const std::vector<TokenChunk>& chunks) {
+void ReplayRun::note_accesses(const std::vector<ChunkRef>& chunks) {
   MutexLock lock(mutex_);
   std::vector<uint32_t>& request = report_.accesses.requests.emplace_back();
   request.reserve(chunks.size());
-  for (const TokenChunk& chunk : chunks) {
+  for (const ChunkRef& chunk : chunks) {
     const auto number = static_cast<uint32_t>(numbers_.size());
     request.push_back(numbers_.try_emplace(chunk.key, number).first->second);
   }

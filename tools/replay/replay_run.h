@@ -39,9 +39,9 @@ class ReplayRun {
   void serve_requests(const std::function<void(const ReplayReport&)>& on_request,
                       const std::function<bool()>& is_interrupted);
   RequestOutcome serve(const TraceRequest& request);
-  Status serve_in_pages(const std::vector<uint32_t>& tokens, const std::vector<TokenChunk>& chunks,
+  Status serve_in_pages(const std::vector<uint32_t>& tokens, const std::vector<ChunkRef>& chunks,
                         const std::vector<int64_t>& slots, RequestOutcome& outcome);
-  void note_accesses(const std::vector<TokenChunk>& chunks) KVFERRY_EXCLUDES(mutex_);
+  void note_accesses(const std::vector<ChunkRef>& chunks) KVFERRY_EXCLUDES(mutex_);
   void add_optimum(ReplayReport& report) const;
 
   const ReplayPlan& plan_;
