@@ -80,15 +80,15 @@ Status DiskGet::fill_object() {
 }
 
 void DiskGet::finish_failed(const Status& status) {
-  const bool is_miss = status.code() == StatusCode::kDataLoss ||
-                       status.code() == StatusCode::kUnimplemented ||
-                       status.code() == StatusCode::kNotFound;
+  const bool is_torn = status.code() == StatusCode::kDataLoss;
+  const bool is_miss =
+      status.code() == StatusCode::kUnimplemented || status.code() == StatusCode::kNotFound;
   // Nobody finds it any more when this get has ended; it goes from the disk after that.
-  if (is_miss || status.native_code() == EIO) {
+  if (is_torn || is_miss || status.native_code() == EIO) {
     if (store_->catalog().take_file(key_, *file_)) bad_file_ = status;
   }
   if (is_miss) return finish(MemoryObjPtr());
-  store_->count("read_failures");
+  if (!is_torn) store_->count("read_failures");
   finish(tl::unexpected(status.with_context("sink " + store_->context().name)));
 }
 

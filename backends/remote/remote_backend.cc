@@ -115,7 +115,7 @@ void RemoteBackend::do_get(std::span<const CacheEngineKey> keys, const GetOption
       keys, options,
       [this, outcome, named, done = std::move(done)](size_t item, Result<MemoryObjPtr> obj) {
         outcome->end_item(code_of(obj));
-        done(item, without_loss((*named)[item], std::move(obj)));
+        done(item, without_broken((*named)[item], std::move(obj)));
       });
 }
 
@@ -132,17 +132,16 @@ void RemoteBackend::do_remove(std::span<const CacheEngineKey> keys, bool /*force
   });
 }
 
-Result<MemoryObjPtr> RemoteBackend::without_loss(const CacheEngineKey& key,
-                                                 Result<MemoryObjPtr> obj) {
+Result<MemoryObjPtr> RemoteBackend::without_broken(const CacheEngineKey& key,
+                                                   Result<MemoryObjPtr> obj) {
   const StatusCode code = code_of(obj);
   if (code != StatusCode::kDataLoss && code != StatusCode::kUnimplemented) return obj;
   if (context().metrics != nullptr) context().metrics->add("data_loss", 1);
   log(LogLevel::kError, "chunk_rejected error=\"" + obj.error().to_string() + "\"");
   // A newer version's record is left to those who can read it.
-  if (code == StatusCode::kDataLoss) {
-    submit_remove(std::span(&key, 1), true, [](size_t, const Result<bool>&) {});
-  }
-  return MemoryObjPtr();
+  if (code == StatusCode::kUnimplemented) return MemoryObjPtr();
+  submit_remove(std::span(&key, 1), true, [](size_t, const Result<bool>&) {});
+  return obj;
 }
 
 void RemoteBackend::do_close(std::function<void()> on_closed) {

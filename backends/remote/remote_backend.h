@@ -10,8 +10,8 @@ namespace kvferry {
 
 struct RemoteOptions;
 
-/// A connector as a backend: with a circuit breaker before it, and what it finds broken made a
-/// miss, counted, logged and removed.
+/// A connector as a backend: with a circuit breaker before it, and what it finds broken counted,
+/// logged and removed.
 class RemoteBackend final : public StorageBackend {
  public:
   /// `where` names the store in messages.
@@ -35,7 +35,7 @@ class RemoteBackend final : public StorageBackend {
   std::shared_ptr<CallOutcome> admit(size_t num_items);
   Status unavailable() const;
   void record(CircuitBreaker::Outcome outcome);
-  Result<MemoryObjPtr> without_loss(const CacheEngineKey& key, Result<MemoryObjPtr> obj);
+  Result<MemoryObjPtr> without_broken(const CacheEngineKey& key, Result<MemoryObjPtr> obj);
   void log(LogLevel level, const std::string& line) const;
 
   const std::string where_;

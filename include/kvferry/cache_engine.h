@@ -14,6 +14,7 @@
 #include "kvferry/cache_operation.h"
 #include "kvferry/chunk_layout.h"
 #include "kvferry/kv_layout.h"
+#include "kvferry/layer_progress.h"
 #include "kvferry/logger.h"
 #include "kvferry/status.h"
 #include "kvferry/storage_backend.h"
@@ -74,6 +75,9 @@ struct PrefetchResult {
 
 struct StoreOptions {
   Duration timeout = Duration::zero();  ///< 0: store_timeout of the configuration
+  /// Layer by layer: the pages of a layer are read once it says that they are complete. Null: all
+  /// are. It must come to the last layer before the timeout.
+  std::shared_ptr<LayerProgress> layers = nullptr;
   /// Runs once, when the pages are read (or will not be): the engine may reuse them.
   std::function<void()> on_pages_read = nullptr;
   std::function<void(const StoreResult&)> on_done = nullptr;
@@ -98,7 +102,7 @@ struct LatencyReport {
 /// What one sink is and did.
 struct SinkReport {
   std::string name;
-  uint64_t hits = 0;  ///< chunks that it gave
+  uint64_t hits = 0;  ///< chunks that it gave, verified
   uint64_t hit_bytes = 0;
   std::vector<std::pair<std::string, uint64_t>> misses;  ///< by cause
   uint64_t puts = 0;
@@ -171,8 +175,7 @@ class KVFERRY_EXPORT CacheEngine {
                                            std::span<const std::string> extra_keys = {});
 
   /// Takes the chunks of `tokens` out of every sink, pinned or not; returns how many were in any.
-  /// Blocks, store_timeout at most. A store or retrieve of them that is under way may bring them
-  /// back: wait for those first.
+  /// Blocks, store_timeout at most. What was under way before does not bring them back.
   size_t clear(std::span<const uint32_t> tokens, std::span<const std::string> extra_keys = {});
 
   CacheStats stats() const;

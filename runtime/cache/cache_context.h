@@ -2,7 +2,7 @@
 
 #include <atomic>
 #include <cstdint>
-#include <unordered_set>
+#include <unordered_map>
 #include <vector>
 
 #include "kvferry/backend_context.h"
@@ -50,8 +50,9 @@ struct CacheContext {
 
   CacheCounters counters;
   // Control executor only.
-  std::unordered_set<CacheEngineKey> storing;  ///< chunks that a store gathers or puts right now
-  size_t prefetch_bytes = 0;                   ///< of chunks that prefetches are bringing
+  /// Chunks that a store gathers or puts right now; true: cleared since, so not to be put.
+  std::unordered_map<CacheEngineKey, bool> storing;
+  size_t prefetch_bytes = 0;  ///< of chunks that prefetches are bringing
 
   TimePoint now() const { return control.clock().now(); }
 };

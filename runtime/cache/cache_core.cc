@@ -5,9 +5,9 @@
 #include <utility>
 
 #include "runtime/cache/prefetch_operation.h"
-#include "runtime/cache/prefix_pins.h"
 #include "runtime/cache/retrieve_operation.h"
 #include "runtime/cache/store_operation.h"
+#include "runtime/storage/close_backends.h"
 
 namespace kvferry {
 namespace {
@@ -54,7 +54,8 @@ CacheCore::CacheCore(ThreadExecutor& control, WorkPool& copiers, MemoryPool& poo
                .limits = limits,
                .logger = logger,
                .counters = {},
-               .storing = {}} {}
+               .storing = {}},
+      pin_timeouts_(control, limits.pin_timeout) {}
 
 // ---- lookup
 
@@ -101,10 +102,9 @@ size_t CacheCore::pin_prefix(const std::vector<ChunkRef>& chunks, const std::vec
     const size_t good = pins->pin(sinks_[s], std::move(keys), deadline);
     if (good < here.size()) pinned = here[good];
   }
-  control_.post_at(context_.now() + context_.limits.pin_timeout,
-                   [weak = std::weak_ptr<PrefixPins>(pins)] {
-                     if (const auto old = weak.lock()) old->release();
-                   });
+  control_.post([this, weak = std::weak_ptr<PrefixPins>(pins)] {
+    if (const auto held = weak.lock()) pin_timeouts_.add(held);
+  });
   result.pins = std::move(pins);
   return pinned;
 }
@@ -187,9 +187,11 @@ OperationHandle<StoreResult> CacheCore::store(const PagedTokens& pages, StoreOpt
       timeout, std::move(refusal), &context_.counters.store_latency, std::move(options.on_done),
       [this, chunks = std::move(chunks),
        slots = std::vector<int64_t>(pages.slots.begin(), pages.slots.end()),
+       layers = std::move(options.layers),
        on_read = std::move(options.on_pages_read)](StoreOperation::Done done) mutable {
         return std::make_shared<StoreOperation>(context_, std::move(chunks), std::move(slots),
-                                                std::move(on_read), std::move(done));
+                                                std::move(layers), std::move(on_read),
+                                                std::move(done));
       });
 }
 
@@ -221,8 +223,12 @@ OperationHandle<PrefetchResult> CacheCore::prefetch(std::span<const uint32_t> to
 
 size_t CacheCore::clear(std::span<const uint32_t> tokens, std::span<const std::string> extra_keys) {
   auto promised = std::make_shared<std::promise<size_t>>();
-  control_.post([this, promised, keys = keys_of(space_.split(tokens, extra_keys))]() mutable {
-    storage_.remove(std::move(keys), [promised](size_t removed) { promised->set_value(removed); });
+  control_.post([this, promised, keys = keys_of(space_.split(tokens, extra_keys))] {
+    for (const CacheEngineKey& key : keys) {
+      const auto found = context_.storing.find(key);
+      if (found != context_.storing.end()) found->second = true;
+    }
+    storage_.remove(keys, [promised](size_t removed) { promised->set_value(removed); });
   });
   return wait_until(promised->get_future(), context_.now() + context_.limits.store_timeout)
       .value_or(0);
@@ -280,16 +286,19 @@ CacheStats CacheCore::stats() const {
 
 bool CacheCore::close(Duration timeout) {
   const TimePoint deadline = context_.now() + timeout;
-  auto closed = std::make_shared<std::promise<bool>>();
-  control_.post([this, closed, deadline] {
+  auto stopped = std::make_shared<std::promise<bool>>();
+  control_.post([this, stopped] {
     is_closed_ = true;
     const auto operations = operations_;
     for (const auto& operation : operations) {
       operation->stop(Status(StatusCode::kCancelled, "the cache engine ends"));
     }
-    storage_.close(deadline, [closed](bool all) { closed->set_value(all); });
+    stopped->set_value(true);
   });
-  return wait_until(closed->get_future(), deadline + kSlack).value_or(false);
+  if (!wait_until(stopped->get_future(), deadline).has_value()) return false;
+  std::vector<StorageBackend*> backends;
+  for (const std::shared_ptr<Sink>& sink : sinks_) backends.push_back(&sink->backend());
+  return close_backends(backends, deadline);
 }
 
 }  // namespace kvferry

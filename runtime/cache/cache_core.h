@@ -7,6 +7,7 @@
 
 #include "kvferry/cache_engine.h"
 #include "runtime/cache/cache_context.h"
+#include "runtime/cache/prefix_pins.h"
 #include "runtime/thread_executor.h"
 
 namespace kvferry {
@@ -48,6 +49,7 @@ class CacheCore {
   const std::vector<std::shared_ptr<Sink>> sinks_;
   StorageManager storage_;
   CacheContext context_;
+  PinTimeouts pin_timeouts_;
   std::atomic<uint64_t> next_owner_{1};
 
   // Control executor only.

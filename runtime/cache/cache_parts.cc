@@ -1,38 +1,8 @@
 #include "runtime/cache/cache_parts.h"
 
-#include <utility>
+#include "runtime/storage/close_backends.h"
 
 namespace kvferry {
-namespace {
-
-/// Backends that have not closed yet.
-struct OpenBackends {
-  Mutex mutex;
-  CondVar closed;
-  size_t count KVFERRY_GUARDED_BY(mutex) = 0;
-};
-
-bool close_all(CacheParts& parts) {
-  auto open = std::make_shared<OpenBackends>();
-  {
-    MutexLock lock(open->mutex);
-    open->count = parts.tiers.size();
-  }
-  for (const CacheTier& tier : parts.tiers) {
-    tier.backend->close([open] {
-      MutexLock lock(open->mutex);
-      --open->count;
-      open->closed.notify_all();
-    });
-  }
-  const TimePoint deadline = parts.clock.now() + kCloseTimeout;
-  MutexLock lock(open->mutex);
-  while (open->count > 0 && open->closed.wait_until(open->mutex, deadline)) {
-  }
-  return open->count == 0;
-}
-
-}  // namespace
 
 void stop_threads(CacheParts& parts) {
   parts.copiers.reset();  // ends what is being copied, which posts to the control executor
@@ -44,7 +14,9 @@ void stop_threads(CacheParts& parts) {
 }
 
 void dismantle(std::unique_ptr<CacheParts> parts) {
-  if (close_all(*parts)) {
+  std::vector<StorageBackend*> backends;
+  for (const CacheTier& tier : parts->tiers) backends.push_back(tier.backend.get());
+  if (close_backends(backends, parts->clock.now() + kCloseTimeout)) {
     stop_threads(*parts);
     return;
   }

@@ -9,27 +9,48 @@
 
 namespace kvferry {
 
-Status gather_chunk(const TokenChunks& space, const ChunkRef& chunk, std::span<const int64_t> slots,
-                    MemoryObj& obj) {
+// ---- out of the pages
+
+Result<ChunkGather> ChunkGather::create(const TokenChunks& space, const ChunkRef& chunk,
+                                        std::span<const int64_t> slots, MemoryObjPtr obj) {
   if (std::any_of(slots.begin(), slots.end(), [](int64_t slot) { return slot < 0; })) {
-    return Status(StatusCode::kInvalidArgument,
-                  "chunk " + chunk.key.to_string() +
-                      " lacks tokens at its source (a negative slot); store what is complete");
+    return make_error(StatusCode::kInvalidArgument,
+                      "chunk " + chunk.key.to_string() +
+                          " lacks tokens at its source (a negative slot); store what is complete");
   }
   const std::array<SlotMapping, 1> groups = {slots};
   ChunkLayout layout = space.layout(chunk.num_tokens());
-  KVFERRY_ASSIGN_OR_RETURN(const PagedCopy copy, PagedCopy::create(space.pages(), layout, groups));
-  std::vector<uint64_t> digests(static_cast<size_t>(layout.num_tiles()));
-  obj.resize(copy.chunk_bytes());
-  KVFERRY_RETURN_IF_ERROR(gather(copy, 0, copy.num_planes(), obj.bytes(), digests));
-  obj.layout = std::move(layout);
-  obj.token_begin = chunk.token_begin;
-  obj.token_end = chunk.token_end;
-  obj.tile_digests = std::move(digests);
-  obj.chunk_digest = bound_chunk_digest(make_chunk_record(chunk.key, obj));
-  obj.set_verified(true);
-  return {};
+  KVFERRY_ASSIGN_OR_RETURN(PagedCopy copy, PagedCopy::create(space.pages(), layout, groups));
+  obj->resize(copy.chunk_bytes());
+  return ChunkGather(chunk, std::move(layout), std::move(copy), std::move(obj));
 }
+
+int32_t ChunkGather::planes_up_to(int32_t layer) const {
+  const auto& planes = layout_.planes;
+  return static_cast<int32_t>(
+      std::find_if(planes.begin(), planes.end(),
+                   [layer](const ChunkPlane& plane) { return plane.layer > layer; }) -
+      planes.begin());
+}
+
+Status ChunkGather::gather_planes(int32_t plane_begin, int32_t plane_end) {
+  const auto tiles = static_cast<size_t>(copy_.tiles_per_plane());
+  const auto digests =
+      std::span(digests_).subspan(static_cast<size_t>(plane_begin) * tiles,
+                                  static_cast<size_t>(plane_end - plane_begin) * tiles);
+  return gather(copy_, plane_begin, plane_end, obj_->bytes(), digests);
+}
+
+void ChunkGather::finish() {
+  obj_->layout = std::move(layout_);
+  obj_->token_begin = chunk_.token_begin;
+  obj_->token_end = chunk_.token_end;
+  obj_->tile_digests = std::move(digests_);
+  obj_->chunk_digest = bound_chunk_digest(make_chunk_record(chunk_.key, *obj_));
+  obj_->set_verified(true);
+}
+
+// ---- into them
 
 Result<ChunkScatter> ChunkScatter::create(const TokenChunks& space, const ChunkRef& chunk,
                                           std::span<const int64_t> slots, MemoryObjPtr obj) {

@@ -64,7 +64,12 @@ void PrefetchOperation::fetch(size_t index) {
 }
 
 void PrefetchOperation::on_fetched(size_t index, const FetchedChunk& fetched) {
-  if (!fetched.obj || !context_.space.check_layout(chunks_[index], *fetched.obj).is_ok()) {
+  if (!fetched.obj) {
+    end_chunk(index, false);
+    return;
+  }
+  if (!context_.space.check_layout(chunks_[index], *fetched.obj).is_ok()) {
+    context_.storage.sink(fetched.sink).count_miss(MissCause::kOtherLayout);
     end_chunk(index, false);
     return;
   }
@@ -80,7 +85,8 @@ void PrefetchOperation::on_fetched(size_t index, const FetchedChunk& fetched) {
         self->end_chunk(index, false);
         return;
       }
-      context.storage.promote(key, fetched.obj, fetched.sink, [self, index](const Status& kept) {
+      context.storage.sink(fetched.sink).count_hit(fetched.obj->bytes().size());
+      context.storage.promote(key, fetched, [self, index](const Status& kept) {
         if (kept.is_ok()) {
           self->context_.counters.prefetched_chunks.fetch_add(1);
           ++self->result_.fetched;

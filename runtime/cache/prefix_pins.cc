@@ -64,4 +64,24 @@ void PrefixPins::release() {
   }
 }
 
+void PinTimeouts::add(const std::shared_ptr<PrefixPins>& pins) {
+  while (!pins_.empty() && pins_.front().second.expired()) pins_.pop_front();
+  pins_.emplace_back(control_.clock().now() + timeout_, pins);
+  arm();
+}
+
+void PinTimeouts::arm() {
+  if (is_armed_ || pins_.empty()) return;
+  is_armed_ = true;
+  control_.post_at(pins_.front().first, [this] {
+    is_armed_ = false;
+    const TimePoint now = control_.clock().now();
+    while (!pins_.empty() && pins_.front().first <= now) {
+      if (const auto old = pins_.front().second.lock()) old->release();
+      pins_.pop_front();
+    }
+    arm();
+  });
+}
+
 }  // namespace kvferry

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <deque>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -33,6 +34,24 @@ class PrefixPins {
   const PinOwner owner_;
   std::vector<Pinned> pinned_;
   std::atomic<bool> released_{false};
+};
+
+/// Releases pins whose owner forgot them, all after the same time.
+///
+/// Threads: control executor only
+class PinTimeouts {
+ public:
+  PinTimeouts(Executor& control, Duration timeout) : control_(control), timeout_(timeout) {}
+
+  void add(const std::shared_ptr<PrefixPins>& pins);
+
+ private:
+  void arm();
+
+  Executor& control_;
+  const Duration timeout_;
+  std::deque<std::pair<TimePoint, std::weak_ptr<PrefixPins>>> pins_;  // the oldest first
+  bool is_armed_ = false;
 };
 
 }  // namespace kvferry

@@ -94,30 +94,31 @@ void RetrieveOperation::fetch(size_t index, size_t first_sink) {
   request.priority = FetchPriority::kForeground;
   // Layer by layer, what has come by then must still be scattered.
   request.deadline = on_layer_ ? halfway_to(deadline_, context_.now()) : deadline_;
-  context_.storage.fetch(request, first_sink,
-                         [self = shared_from_this(), index](const FetchedChunk& fetched) {
-                           self->on_fetched(index, fetched);
-                         });
+  chunk.wait = context_.storage.fetch(
+      request, first_sink, [self = shared_from_this(), index](const FetchedChunk& fetched) {
+        self->on_fetched(index, fetched);
+      });
 }
 
 void RetrieveOperation::on_fetched(size_t index, const FetchedChunk& fetched) {
   if (!done_ || index >= end_) return;
   Chunk& chunk = chunks_[index];
+  chunk.wait.reset();
   if (!fetched.obj) {
     cut(index);
     finish_if_done();
     return;
   }
-  chunk.sink = fetched.sink;
+  chunk.fetched = fetched;
   if (!context_.space.check_layout(chunk.what, *fetched.obj).is_ok()) {
-    context_.storage.sink(chunk.sink).count_miss(MissCause::kOtherLayout);
-    fetch(index, chunk.sink + 1);
+    context_.storage.sink(fetched.sink).count_miss(MissCause::kOtherLayout);
+    fetch(index, chunk.fetched.sink + 1);
     return;
   }
   auto scatter = ChunkScatter::create(context_.space, chunk.what, slots_of(chunk), fetched.obj);
   if (!scatter.has_value() && scatter.error().code() == StatusCode::kDataLoss) {
     drop_bad(index, scatter.error());
-    fetch(index, chunk.sink + 1);
+    fetch(index, chunk.fetched.sink + 1);
     return;
   }
   if (!scatter.has_value()) {
@@ -153,24 +154,30 @@ void RetrieveOperation::scatter(size_t index) {
 void RetrieveOperation::on_scattered(size_t index, const Status& status) {
   Chunk& chunk = chunks_[index];
   if (status.is_ok()) {
-    chunk.state = State::kGood;
-    context_.storage.promote(chunk.what.key, chunk.scatter->obj(), chunk.sink);
+    accept(chunk);
   } else {
     drop_bad(index, status);
   }
   chunk.scatter.reset();
+  chunk.fetched.obj.reset();
   if (!status.is_ok() && is_stopped_) cut(index);
   if (status.is_ok() || index >= end_) {
     --ahead_;
   } else {
-    fetch(index, chunk.sink + 1);  // another sink may have it right
+    fetch(index, chunk.fetched.sink + 1);  // another sink may have it right
   }
   advance();
 }
 
+void RetrieveOperation::accept(Chunk& chunk) {
+  chunk.state = State::kGood;
+  context_.storage.sink(chunk.fetched.sink).count_hit(chunk.fetched.obj->bytes().size());
+  context_.storage.promote(chunk.what.key, chunk.fetched);
+}
+
 void RetrieveOperation::drop_bad(size_t index, const Status& why) {
   const Chunk& chunk = chunks_[index];
-  Sink& sink = context_.storage.sink(chunk.sink);
+  Sink& sink = context_.storage.sink(chunk.fetched.sink);
   context_.counters.mismatched_chunks.fetch_add(1);
   sink.count_miss(MissCause::kDataLoss);
   sink.discard(chunk.what.key);
@@ -220,10 +227,9 @@ void RetrieveOperation::on_layer_scattered(int32_t layer, size_t good, const Sta
     }
     for (size_t i = 0; i < end_; ++i) {
       Chunk& chunk = chunks_[i];
-      chunk.state = State::kGood;
       if (chunk.is_skipped) continue;
-      chunk.scatter->obj()->set_verified(true);
-      context_.storage.promote(chunk.what.key, chunk.scatter->obj(), chunk.sink);
+      chunk.fetched.obj->set_verified(true);
+      accept(chunk);
     }
   } else {
     end_ = 0;  // stopped between two layers: no token has all of them
@@ -233,7 +239,12 @@ void RetrieveOperation::on_layer_scattered(int32_t layer, size_t good, const Sta
 
 // ---- the end
 
-void RetrieveOperation::cut(size_t index) { end_ = std::min(end_, index); }
+void RetrieveOperation::cut(size_t index) {
+  while (end_ > index) {
+    const ChunkWaitPtr wait = std::exchange(chunks_[--end_].wait, nullptr);
+    if (wait) context_.storage.withdraw(wait);
+  }
+}
 
 void RetrieveOperation::finish_if_done() {
   if (!done_ || copying_ > 0) return;
@@ -254,7 +265,8 @@ void RetrieveOperation::finish_if_done() {
   result.tokens = tokens_before(end_);
   result.sink_tokens.resize(context_.storage.num_sinks());
   for (size_t i = 0; i < end_; ++i) {
-    if (!chunks_[i].is_skipped) result.sink_tokens[chunks_[i].sink] += chunks_[i].what.num_tokens();
+    if (!chunks_[i].is_skipped)
+      result.sink_tokens[chunks_[i].fetched.sink] += chunks_[i].what.num_tokens();
   }
   result.status = status_;
   for (const int64_t tokens : result.sink_tokens) {

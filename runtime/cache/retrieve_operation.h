@@ -35,7 +35,8 @@ class RetrieveOperation final : public CacheOperation,
     ChunkRef what;
     State state = State::kWaiting;
     bool is_skipped = false;  // all slots negative: good as it is
-    size_t sink = 0;
+    ChunkWaitPtr wait;
+    FetchedChunk fetched;  // its object only until it is good
     std::unique_ptr<ChunkScatter> scatter;
   };
 
@@ -52,7 +53,8 @@ class RetrieveOperation final : public CacheOperation,
   void on_scattered(size_t index, const Status& status);
   void scatter_layer(int32_t layer);
   void on_layer_scattered(int32_t layer, size_t good, const Status& wrong);
-  /// The prefix is at most the chunks before `index`.
+  void accept(Chunk& chunk);
+  /// The prefix is at most the chunks before `index`; what is queued of the others is withdrawn.
   void cut(size_t index);
   void drop_bad(size_t index, const Status& why);
   void finish_if_done();

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "runtime/cache/chunk_copy.h"
-
 namespace kvferry {
 namespace {
 
@@ -18,10 +16,11 @@ bool lacks_any(const std::vector<bool>& missing) {
 }  // namespace
 
 StoreOperation::StoreOperation(CacheContext& context, std::vector<ChunkRef> chunks,
-                               std::vector<int64_t> slots, std::function<void()> on_pages_read,
-                               Done done)
+                               std::vector<int64_t> slots, std::shared_ptr<LayerProgress> layers,
+                               std::function<void()> on_pages_read, Done done)
     : context_(context),
       slots_(std::move(slots)),
+      layers_(std::move(layers)),
       on_pages_read_(std::move(on_pages_read)),
       done_(std::move(done)) {
   chunks_.reserve(chunks.size());
@@ -36,6 +35,13 @@ void StoreOperation::start(TimePoint deadline) {
                         "store did not end in time; what was not gathered by then is not stored"));
     }
   });
+  if (layers_) {
+    layers_->listen([weak = weak_from_this(), control = &context_.control] {
+      control->post([weak] {
+        if (const auto self = weak.lock()) self->on_layers();
+      });
+    });
+  }
   std::vector<CacheEngineKey> keys;
   keys.reserve(chunks_.size());
   for (const Chunk& chunk : chunks_) keys.push_back(chunk.what.key);
@@ -60,6 +66,7 @@ void StoreOperation::stop(const Status& why) {
   if (!done_ || is_stopped_) return;
   is_stopped_ = true;
   note(why);
+  on_layers();  // which they do not wait for any more
   finish_if_done();
 }
 
@@ -71,7 +78,7 @@ void StoreOperation::advance() {
       ++next_;
       continue;
     }
-    if (gathering_ > context_.limits.copy_threads) return;  // its end comes back here
+    if (gathering_ >= most_gathering()) return;  // the end of one comes back here
     if (!is_ready_for(chunk)) {
       wait_a_moment();
       return;
@@ -84,6 +91,12 @@ void StoreOperation::advance() {
     }
   }
   finish_if_done();
+}
+
+size_t StoreOperation::most_gathering() const {
+  // Those that wait for layers keep memory, which is others' too.
+  return layers_ ? std::max<size_t>(context_.pool.usage().num_slots / 2, 1)
+                 : context_.limits.copy_threads + 1;
 }
 
 bool StoreOperation::is_ready_for(const Chunk& chunk) const {
@@ -116,35 +129,78 @@ void StoreOperation::begin_gather(size_t index) {
     return;
   }
   ++next_;
+  const auto slots = std::span(slots_).subspan(static_cast<size_t>(chunk.what.token_begin),
+                                               static_cast<size_t>(chunk.what.num_tokens()));
+  auto gather = ChunkGather::create(context_.space, chunk.what, slots, std::move(obj).value());
+  if (!gather.has_value()) {
+    note(gather.error());
+    ++result_.lost;
+    return;
+  }
   ++open_;
+  ++gathering_;
+  chunk.gather = std::make_unique<ChunkGather>(std::move(gather).value());
   chunk.is_ours = true;
-  context_.storing.insert(chunk.what.key);
-  gather(index, std::move(obj).value());
+  context_.storing.emplace(chunk.what.key, false);
+  gather_ready_planes(index);
 }
 
-void StoreOperation::gather(size_t index, MemoryObjPtr obj) {
-  ++gathering_;
-  context_.copiers.submit([self = shared_from_this(), index, obj = std::move(obj)] {
-    const ChunkRef& what = self->chunks_[index].what;
-    const auto slots =
-        std::span(self->slots_)
-            .subspan(static_cast<size_t>(what.token_begin), static_cast<size_t>(what.num_tokens()));
-    Status status = gather_chunk(self->context_.space, what, slots, *obj);
-    self->context_.control.post([self, index, obj, status = std::move(status)] {
-      --self->gathering_;
-      if (status.is_ok()) {
-        self->put(index, obj);
-      } else {
-        self->note(status);
-        self->end_chunk(index);
-      }
-      self->advance();
+void StoreOperation::on_layers() {
+  for (size_t i = 0; i < next_; ++i) {
+    if (chunks_[i].gather) gather_ready_planes(i);
+  }
+}
+
+void StoreOperation::gather_ready_planes(size_t index) {
+  Chunk& chunk = chunks_[index];
+  if (chunk.is_copying) return;
+  if (is_stopped_) {
+    chunk.gather.reset();
+    --gathering_;
+    end_chunk(index);
+    return;
+  }
+  const int32_t all = chunk.gather->num_planes();
+  const int32_t ready = layers_ ? chunk.gather->planes_up_to(layers_->last_complete()) : all;
+  if (ready == chunk.planes_done) return;
+  chunk.is_copying = true;
+  context_.copiers.submit([self = shared_from_this(), index, ready, begin = chunk.planes_done,
+                           gather = chunk.gather.get()] {
+    Status status = gather->gather_planes(begin, ready);
+    if (status.is_ok() && ready == gather->num_planes()) gather->finish();
+    self->context_.control.post([self, index, ready, status = std::move(status)] {
+      self->on_gathered(index, ready, status);
     });
   });
 }
 
+void StoreOperation::on_gathered(size_t index, int32_t planes, const Status& status) {
+  Chunk& chunk = chunks_[index];
+  chunk.is_copying = false;
+  chunk.planes_done = planes;
+  if (status.is_ok() && planes < chunk.gather->num_planes()) {
+    gather_ready_planes(index);
+    finish_if_done();
+    return;
+  }
+  const std::unique_ptr<ChunkGather> gather = std::move(chunk.gather);
+  --gathering_;
+  if (status.is_ok()) {
+    put(index, gather->obj());
+  } else {
+    note(status);
+    end_chunk(index);
+  }
+  advance();
+}
+
 void StoreOperation::put(size_t index, const MemoryObjPtr& obj) {
   Chunk& chunk = chunks_[index];
+  if (context_.storing.at(chunk.what.key)) {
+    note(Status(StatusCode::kCancelled, "cleared while it was stored"));
+    end_chunk(index);
+    return;
+  }
   chunk.open_puts =
       static_cast<size_t>(std::count(chunk.missing.begin(), chunk.missing.end(), true));
   context_.storage.store(chunk.what.key, obj, chunk.missing,
@@ -189,6 +245,7 @@ void StoreOperation::finish_if_done() {
   if (all_begun && gathering_ == 0 && on_pages_read_) std::exchange(on_pages_read_, nullptr)();
   // Stopped, it does not wait for puts: they own what they put, and end by themselves.
   if (!done_ || !all_begun || gathering_ > 0 || (open_ > 0 && !is_stopped_)) return;
+  if (layers_) layers_->listen(nullptr);
   result_.lost += chunks_.size() - next_;
   std::exchange(done_, nullptr)(result_);
 }

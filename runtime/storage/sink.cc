@@ -103,10 +103,16 @@ void Sink::enqueue(SinkTicketPtr ticket) {
 
 void Sink::raise(const SinkTicketPtr& ticket, FetchPriority priority) {
   if (ticket->is_started || ticket->is_reported || priority >= ticket->priority) return;
-  auto& queue = waiting_.at(static_cast<size_t>(ticket->priority));
-  queue.erase(std::remove(queue.begin(), queue.end(), ticket), queue.end());
+  std::erase(waiting_.at(static_cast<size_t>(ticket->priority)), ticket);
   ticket->priority = priority;
   waiting_.at(static_cast<size_t>(priority)).push_back(ticket);
+  pump();
+}
+
+void Sink::withdraw(const SinkTicketPtr& ticket) {
+  if (ticket->is_started || ticket->is_reported) return;
+  std::erase(waiting_.at(static_cast<size_t>(ticket->priority)), ticket);
+  report(ticket, make_error(StatusCode::kCancelled, "nobody waits for it any more"));
   pump();
 }
 
@@ -247,13 +253,16 @@ void Sink::report(const SinkTicketPtr& ticket, Result<MemoryObjPtr> outcome) {
       ++stats_.misses.at(static_cast<size_t>(miss_cause_of(outcome.error())));
     } else if (!outcome.value()) {
       ++stats_.misses.at(static_cast<size_t>(MissCause::kNotHeld));
-    } else {
-      ++stats_.hits;
-      stats_.hit_bytes += (*outcome)->bytes().size();
     }
   }
   const auto done = std::exchange(ticket->done, nullptr);
   done(std::move(outcome));
+}
+
+void Sink::count_hit(size_t bytes) {
+  MutexLock lock(mutex_);
+  ++stats_.hits;
+  stats_.hit_bytes += bytes;
 }
 
 void Sink::count_miss(MissCause cause) {

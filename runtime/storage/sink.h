@@ -24,7 +24,7 @@ struct SinkLimits {
 };
 
 struct SinkStats {
-  uint64_t hits = 0;
+  uint64_t hits = 0;  ///< chunks that it gave and that turned out good
   uint64_t hit_bytes = 0;
   std::array<uint64_t, kNumMissCauses> misses{};
   uint64_t puts = 0;
@@ -81,6 +81,8 @@ class Sink : public std::enable_shared_from_this<Sink> {
 
   /// One that still waits goes first from now on.
   void raise(const SinkTicketPtr& ticket, FetchPriority priority);
+  /// Nobody wants it any more: one that still waits ends kCancelled.
+  void withdraw(const SinkTicketPtr& ticket);
 
   bool has_room(size_t bytes) const;
   /// It has ended a put lately, or has none.
@@ -88,7 +90,8 @@ class Sink : public std::enable_shared_from_this<Sink> {
   /// It has gets and has ended none for long: further ones would wait in vain.
   bool stands_still() const;
 
-  /// A chunk that it gave was no good.
+  /// Whoever verifies a chunk that it gave says which it was.
+  void count_hit(size_t bytes);
   void count_miss(MissCause cause);
   /// Takes a chunk that is no good out of it, pinned or not.
   void discard(const CacheEngineKey& key);

@@ -14,31 +14,58 @@ std::optional<size_t> StorageManager::memory_sink() const {
 
 // ---- out of the sinks
 
-void StorageManager::fetch(const ChunkRequest& request, size_t first_sink,
-                           std::function<void(FetchedChunk)> done) {
+/// One read, and all who wait for it: the first one asked for it; those who came later look for
+/// themselves should it bring nothing, as the chunk may have come since, and as they may have more
+/// time.
+struct StorageManager::SharedFetch {
+  CacheEngineKey key;
+  FetchPriority priority = FetchPriority::kForeground;  // of the most urgent
+  std::vector<ChunkWaitPtr> waits;
+  size_t sink = 0;
+  uint64_t removals = 0;
+  SinkTicketPtr ticket;
+};
+
+class ChunkWait {
+ public:
+  ChunkRequest request;
+  std::function<void(FetchedChunk)> done;  // empty when it is over
+  std::weak_ptr<StorageManager::SharedFetch> fetch;
+};
+
+ChunkWaitPtr StorageManager::fetch(const ChunkRequest& request, size_t first_sink,
+                                   std::function<void(FetchedChunk)> done) {
+  auto wait = std::make_shared<ChunkWait>();
+  wait->request = request;
+  wait->done = std::move(done);
   // Who starts past the first sink has seen what the sinks before gave: that is another fetch.
   const bool is_shared = first_sink == 0;
-  if (const auto found = fetches_.find(request.key); is_shared && found != fetches_.end()) {
-    const std::shared_ptr<SharedFetch>& fetch = found->second;
-    shared_fetches_.fetch_add(1);
-    fetch->joined.emplace_back(request, std::move(done));
-    if (request.priority < fetch->request.priority) {
-      fetch->request.priority = request.priority;
-      if (fetch->ticket) sinks_[fetch->sink]->raise(fetch->ticket, request.priority);
-    }
-    return;
+  const auto found = fetches_.find(request.key);
+  if (!is_shared || found == fetches_.end()) {
+    return begin_fetch(std::move(wait), first_sink, is_shared);
   }
-  begin_fetch(request, first_sink, is_shared, std::move(done));
+  const std::shared_ptr<SharedFetch>& fetch = found->second;
+  shared_fetches_.fetch_add(1);
+  wait->fetch = fetch;
+  fetch->waits.push_back(wait);
+  if (request.priority < fetch->priority) {
+    fetch->priority = request.priority;
+    if (fetch->ticket) sinks_[fetch->sink]->raise(fetch->ticket, request.priority);
+  }
+  return wait;
 }
 
-void StorageManager::begin_fetch(const ChunkRequest& request, size_t first_sink, bool is_shared,
-                                 std::function<void(FetchedChunk)> done) {
+ChunkWaitPtr StorageManager::begin_fetch(ChunkWaitPtr wait, size_t first_sink, bool is_shared) {
   auto fetch = std::make_shared<SharedFetch>();
-  fetch->request = request;
+  fetch->key = wait->request.key;
+  fetch->priority = wait->request.priority;
   fetch->sink = first_sink;
-  fetch->done = std::move(done);
-  if (is_shared) fetches_.emplace(request.key, fetch);
+  fetch->removals = removals_;
+  fetch->waits.push_back(wait);
+  wait->fetch = fetch;
+  if (is_shared) fetches_.emplace(fetch->key, fetch);
   try_next_sink(fetch);
+  return wait;
 }
 
 void StorageManager::try_next_sink(const std::shared_ptr<SharedFetch>& fetch) {
@@ -46,65 +73,105 @@ void StorageManager::try_next_sink(const std::shared_ptr<SharedFetch>& fetch) {
     control_.post([this, fetch] { end_fetch(fetch, {}); });
     return;
   }
-  const ChunkRequest& request = fetch->request;
+  const ChunkRequest& request = fetch->waits.front()->request;
   // One that hangs must leave time for those after it.
   const bool is_last = fetch->sink + 1 == sinks_.size();
   const TimePoint deadline =
       is_last ? request.deadline : halfway_to(request.deadline, control_.clock().now());
   fetch->ticket = sinks_[fetch->sink]->get(
-      request.key, request.size_bytes, request.priority, deadline,
+      fetch->key, request.size_bytes, fetch->priority, deadline,
       [this, fetch](Result<MemoryObjPtr> obj) { on_given(fetch, std::move(obj)); });
 }
 
 void StorageManager::on_given(const std::shared_ptr<SharedFetch>& fetch, Result<MemoryObjPtr> obj) {
   fetch->ticket.reset();
   if (obj.has_value() && obj.value()) {
-    end_fetch(fetch, {std::move(obj).value(), fetch->sink});
+    end_fetch(fetch, {.obj = std::move(obj).value(), .sink = fetch->sink});
     return;
   }
   // Torn or foreign: it must not be looked at again.
   if (!obj.has_value() && obj.error().code() == StatusCode::kDataLoss) {
-    sinks_[fetch->sink]->discard(fetch->request.key);
+    sinks_[fetch->sink]->discard(fetch->key);
+  }
+  const bool is_wanted =
+      std::any_of(fetch->waits.begin(), fetch->waits.end(),
+                  [](const ChunkWaitPtr& wait) { return wait->done != nullptr; });
+  if (!is_wanted) {
+    end_fetch(fetch, {});
+    return;
   }
   ++fetch->sink;
   try_next_sink(fetch);
 }
 
-void StorageManager::end_fetch(const std::shared_ptr<SharedFetch>& fetch,
-                               const FetchedChunk& chunk) {
-  const auto found = fetches_.find(fetch->request.key);
+void StorageManager::end_fetch(const std::shared_ptr<SharedFetch>& fetch, FetchedChunk chunk) {
+  const auto found = fetches_.find(fetch->key);
   if (found != fetches_.end() && found->second == fetch) fetches_.erase(found);
-  std::exchange(fetch->done, nullptr)(chunk);
-  for (auto& [request, done] : std::exchange(fetch->joined, {})) {
-    if (chunk.obj || request.deadline <= control_.clock().now()) {
-      done(chunk);
+  chunk.removals = fetch->removals;
+  const std::vector<ChunkWaitPtr> waits = std::exchange(fetch->waits, {});
+  for (const ChunkWaitPtr& wait : waits) {
+    const bool is_first = wait == waits.front();
+    if (!wait->done) continue;
+    if (chunk.obj || is_first || wait->request.deadline <= control_.clock().now()) {
+      std::exchange(wait->done, nullptr)(chunk);
     } else {
-      begin_fetch(request, 0, false, std::move(done));
+      begin_fetch(wait, 0, false);
     }
   }
 }
 
-void StorageManager::promote(const CacheEngineKey& key, const MemoryObjPtr& obj, size_t from,
+void StorageManager::withdraw(const ChunkWaitPtr& wait) {
+  if (!wait->done) return;
+  wait->done = nullptr;
+  const std::shared_ptr<SharedFetch> fetch = wait->fetch.lock();
+  if (!fetch || !fetch->ticket) return;
+  const bool is_wanted =
+      std::any_of(fetch->waits.begin(), fetch->waits.end(),
+                  [](const ChunkWaitPtr& each) { return each->done != nullptr; });
+  if (!is_wanted) sinks_[fetch->sink]->withdraw(SinkTicketPtr(fetch->ticket));
+}
+
+void StorageManager::promote(const CacheEngineKey& key, const FetchedChunk& chunk,
                              std::function<void(Status)> done) {
   const std::optional<size_t> memory = memory_sink();
-  if (!memory.has_value() || *memory >= from) {
-    if (done) control_.post([done = std::move(done)] { done(Status()); });
+  Status why_not;
+  if (chunk.removals != removals_) {
+    why_not = Status(StatusCode::kCancelled, "chunks were removed since it was read");
+  } else if (memory.has_value() && *memory < chunk.sink) {
+    put(*memory, key, chunk.obj, [this, done = std::move(done)](Status status) {
+      if (status.is_ok()) promotions_.fetch_add(1);  // else it stays where it came from
+      if (done) done(std::move(status));
+    });
     return;
   }
-  sinks_[*memory]->put(key, obj, [this, done = std::move(done)](Status status) {
-    if (status.is_ok()) promotions_.fetch_add(1);  // else it stays where it came from
-    if (done) done(std::move(status));
-  });
+  if (!done) {
+    why_not.ignore("nobody asked");
+    return;
+  }
+  control_.post([done = std::move(done), why_not = std::move(why_not)] { done(why_not); });
 }
 
 // ---- into them
+
+void StorageManager::put(size_t sink, const CacheEngineKey& key, const MemoryObjPtr& obj,
+                         std::function<void(Status)> done) {
+  ++puts_[key].count;
+  sinks_[sink]->put(key, obj, [this, key, done = std::move(done)](Status status) {
+    const auto found = puts_.find(key);
+    if (--found->second.count == 0) {
+      const OpenPuts none = std::move(found->second);
+      puts_.erase(found);
+      for (const auto& on_none : none.on_none) on_none();
+    }
+    done(std::move(status));
+  });
+}
 
 void StorageManager::store(const CacheEngineKey& key, const MemoryObjPtr& obj,
                            const std::vector<bool>& into,
                            const std::function<void(size_t sink, Status)>& done) {
   for (size_t i = 0; i < sinks_.size(); ++i) {
-    if (!into[i]) continue;
-    sinks_[i]->put(key, obj, [done, i](Status status) { done(i, std::move(status)); });
+    if (into[i]) put(i, key, obj, [done, i](Status status) { done(i, std::move(status)); });
   }
 }
 
@@ -175,7 +242,35 @@ void StorageManager::ask_next_sink(const std::shared_ptr<std::vector<CacheEngine
 
 // ---- ends
 
-void StorageManager::remove(std::vector<CacheEngineKey> keys, std::function<void(size_t)> done) {
+void StorageManager::remove(const std::vector<CacheEngineKey>& keys,
+                            std::function<void(size_t)> done) {
+  ++removals_;
+  std::vector<CacheEngineKey> quiet;
+  struct Busy {
+    std::vector<CacheEngineKey> keys;
+    size_t open = 0;
+    size_t removed = 0;
+    std::function<void(size_t)> done;
+  };
+  auto busy = std::make_shared<Busy>();
+  for (const CacheEngineKey& key : keys) {
+    (puts_.contains(key) ? busy->keys : quiet).push_back(key);
+  }
+  busy->open = busy->keys.size() + 1;
+  busy->done = std::move(done);
+  const auto end_one = [this, busy] {
+    if (--busy->open > 0) return;
+    remove_now(busy->keys, [busy](size_t removed) { busy->done(busy->removed + removed); });
+  };
+  for (const CacheEngineKey& key : busy->keys) puts_[key].on_none.emplace_back(end_one);
+  remove_now(quiet, [busy, end_one](size_t removed) {
+    busy->removed = removed;
+    end_one();
+  });
+}
+
+void StorageManager::remove_now(const std::vector<CacheEngineKey>& keys,
+                                std::function<void(size_t)> done) {
   struct Answers {
     Mutex mutex;
     std::vector<bool> was_held KVFERRY_GUARDED_BY(mutex);
@@ -201,26 +296,6 @@ void StorageManager::remove(std::vector<CacheEngineKey> keys, std::function<void
           control_.post([done, held] { done(static_cast<size_t>(held)); });
         });
   }
-}
-
-void StorageManager::close(TimePoint deadline, std::function<void(bool)> on_closed) {
-  struct Ends {
-    size_t open = 0;
-    std::function<void(bool)> on_closed;
-  };
-  auto ends = std::make_shared<Ends>();
-  ends->open = sinks_.size() + 1;
-  ends->on_closed = std::move(on_closed);
-  const auto end = [this, ends] {
-    control_.post([ends] {
-      if (--ends->open == 0 && ends->on_closed) std::exchange(ends->on_closed, nullptr)(true);
-    });
-  };
-  for (const std::shared_ptr<Sink>& sink : sinks_) sink->backend().close(end);
-  control_.post_at(deadline, [ends] {
-    if (ends->on_closed) std::exchange(ends->on_closed, nullptr)(false);
-  });
-  end();
 }
 
 StorageManagerStats StorageManager::stats() const {

@@ -17,6 +17,9 @@ namespace kvferry {
 struct FetchedChunk {
   MemoryObjPtr obj;  ///< null: no sink has it, or gave it in time
   size_t sink = 0;   ///< index of the one that gave it
+  /// How often keys had been removed when it was asked for: what was read before a removal is not
+  /// put anywhere after it.
+  uint64_t removals = 0;
 };
 
 /// What a caller wants of one chunk.
@@ -26,6 +29,10 @@ struct ChunkRequest {
   FetchPriority priority = FetchPriority::kForeground;
   TimePoint deadline = TimePoint::max();
 };
+
+/// One caller's wait for a chunk.
+class ChunkWait;
+using ChunkWaitPtr = std::shared_ptr<ChunkWait>;
 
 /// Where the keys of a prompt are held, as far as sinks have been asked.
 struct PrefixSearch {
@@ -62,8 +69,10 @@ class StorageManager {
 
   /// Reads a chunk from the first sink that gives it, from `first_sink` on. Equal ones under way
   /// are fetched once; the most urgent says how.
-  void fetch(const ChunkRequest& request, size_t first_sink,
-             std::function<void(FetchedChunk)> done);
+  ChunkWaitPtr fetch(const ChunkRequest& request, size_t first_sink,
+                     std::function<void(FetchedChunk)> done);
+  /// Its `done` is never called. What nobody else waits for, and no backend has begun, is not read.
+  void withdraw(const ChunkWaitPtr& wait);
 
   /// Puts it, by reference, into the sinks that `into` says; `done` once for each of them.
   void store(const CacheEngineKey& key, const MemoryObjPtr& obj, const std::vector<bool>& into,
@@ -82,40 +91,39 @@ class StorageManager {
   void find_prefix(std::vector<CacheEngineKey> keys, PrefixSearch search, TimePoint deadline,
                    std::function<void(std::vector<size_t> sinks)> done);
 
-  /// A verified chunk that came from `from`: into memory with it, if there is such a tier above.
-  void promote(const CacheEngineKey& key, const MemoryObjPtr& obj, size_t from,
+  /// A verified chunk: into memory with it, if there is such a tier above where it came from.
+  void promote(const CacheEngineKey& key, const FetchedChunk& chunk,
                std::function<void(Status)> done = nullptr);
 
-  /// Takes keys out of all sinks, pinned or not; calls back with how many were in any.
-  void remove(std::vector<CacheEngineKey> keys, std::function<void(size_t)> done);
-
-  /// Closes every backend, then calls back: false when one had not closed by `deadline`.
-  void close(TimePoint deadline, std::function<void(bool is_closed)> on_closed);
+  /// Takes keys out of all sinks, pinned or not; calls back with how many were in any. Puts of them
+  /// that are under way are waited for, and promotions that would bring them back do not happen.
+  void remove(const std::vector<CacheEngineKey>& keys, std::function<void(size_t)> done);
 
   StorageManagerStats stats() const;
 
  private:
-  struct SharedFetch {
-    ChunkRequest request;
-    std::function<void(FetchedChunk)> done;
-    /// Those who came later: should it bring nothing, they look for themselves, as the chunk may
-    /// have come since, and as they may have more time.
-    std::vector<std::pair<ChunkRequest, std::function<void(FetchedChunk)>>> joined;
-    size_t sink = 0;
-    SinkTicketPtr ticket;
+  friend class ChunkWait;
+  struct SharedFetch;
+  struct OpenPuts {
+    size_t count = 0;
+    std::vector<std::function<void()>> on_none;
   };
 
-  void begin_fetch(const ChunkRequest& request, size_t first_sink, bool is_shared,
-                   std::function<void(FetchedChunk)> done);
+  ChunkWaitPtr begin_fetch(ChunkWaitPtr wait, size_t first_sink, bool is_shared);
   void try_next_sink(const std::shared_ptr<SharedFetch>& fetch);
   void on_given(const std::shared_ptr<SharedFetch>& fetch, Result<MemoryObjPtr> obj);
-  void end_fetch(const std::shared_ptr<SharedFetch>& fetch, const FetchedChunk& chunk);
+  void end_fetch(const std::shared_ptr<SharedFetch>& fetch, FetchedChunk chunk);
+  void put(size_t sink, const CacheEngineKey& key, const MemoryObjPtr& obj,
+           std::function<void(Status)> done);
+  void remove_now(const std::vector<CacheEngineKey>& keys, std::function<void(size_t)> done);
   void ask_next_sink(const std::shared_ptr<std::vector<CacheEngineKey>>& keys, PrefixSearch search,
                      TimePoint deadline, std::function<void(std::vector<size_t>)> done);
 
   Executor& control_;
   const std::vector<std::shared_ptr<Sink>> sinks_;
   std::unordered_map<CacheEngineKey, std::shared_ptr<SharedFetch>> fetches_;
+  std::unordered_map<CacheEngineKey, OpenPuts> puts_;
+  uint64_t removals_ = 0;
   std::atomic<uint64_t> shared_fetches_{0};
   std::atomic<uint64_t> promotions_{0};
 };

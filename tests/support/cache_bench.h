@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <future>
 #include <memory>
 #include <optional>
 #include <string>
@@ -73,6 +74,18 @@ class CacheBench {
     core.reset();
     io.reset();
     EXPECT_EQ(pool->usage().used_slots, 0U) << "references that leaked";
+  }
+
+  /// Returns when all that the control executor and the copiers had to do has been done.
+  void drain() {
+    for (int i = 0; i < 3; ++i) {
+      std::promise<void> copied;
+      std::promise<void> done;
+      control->post([&] { copiers->submit([&] { control->post([&] { copied.set_value(); }); }); });
+      copied.get_future().wait();
+      control->post([&] { done.set_value(); });
+      done.get_future().wait();
+    }
   }
 
   /// Tokens of a prompt; equal seeds, equal tokens.

@@ -23,7 +23,8 @@ class ScriptedBackend final : public StorageBackend {
   explicit ScriptedBackend(BackendContext context, BackendTraits traits = {.pins = false})
       : StorageBackend(std::move(context), traits) {}
 
-  std::atomic<bool> holds_gets{false};  ///< gets wait for release_held()
+  std::atomic<bool> holds_gets{false};    ///< gets wait for release_held()
+  std::atomic<bool> answers_late{false};  ///< gets that are held have read what they give
   std::atomic<bool> holds_puts{false};
   std::atomic<bool> fails_gets{false};
   std::atomic<bool> fails_puts{false};
@@ -104,6 +105,10 @@ class ScriptedBackend final : public StorageBackend {
   void do_get(std::span<const CacheEngineKey> keys, const GetOptions&, GetDone done) override {
     for (size_t i = 0; i < keys.size(); ++i) {
       ++gets;
+      if (answers_late) {
+        run(holds_gets, [i, done, obj = read(keys[i])] { done(i, obj); });
+        continue;
+      }
       run(holds_gets, [this, i, done, key = keys[i]] {
         if (fails_gets) {
           done(i, make_error(StatusCode::kUnavailable, "scripted"));

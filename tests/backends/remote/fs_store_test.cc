@@ -63,15 +63,13 @@ TEST_F(FsStoreTest, NamesAreSafeAndApart) {
   EXPECT_EQ(paths.size(), 5);
 }
 
-TEST_F(FsStoreTest, CutFileIsAMissAndCounted) {
+TEST_F(FsStoreTest, CutFileIsSaidAndCounted) {
   RemoteRig rig(url());
   uint64_t num_lost = 0;
   for (const uintmax_t size : {0U, 10U, 200U, 4096U, 5000U, 66'000U}) {
     ASSERT_THAT(rig.put(1), IsOk());
     fs::resize_file(path_of(1), size);
-    const auto obj = rig.get(1);
-    ASSERT_THAT(obj, IsOk()) << size;
-    EXPECT_FALSE(*obj) << size;
+    EXPECT_THAT(rig.get(1), StatusIs(StatusCode::kDataLoss)) << size;
     EXPECT_EQ(rig.metrics.count("data_loss"), ++num_lost);
     EXPECT_TRUE(eventually([&] { return !fs::exists(path_of(1)); }));
   }
@@ -79,16 +77,16 @@ TEST_F(FsStoreTest, CutFileIsAMissAndCounted) {
   EXPECT_EQ(rig.allocator.used(), 0);
 }
 
-TEST_F(FsStoreTest, ForeignFileIsAMiss) {
+TEST_F(FsStoreTest, ForeignFileIsNotServed) {
   RemoteRig rig(url());
   ASSERT_THAT(rig.put(1), IsOk());
   ASSERT_THAT(rig.put(2), IsOk());
   fs::copy_file(path_of(2), path_of(1), fs::copy_options::overwrite_existing);
-  EXPECT_FALSE(rig.get(1).value());
+  EXPECT_THAT(rig.get(1), StatusIs(StatusCode::kDataLoss));
   EXPECT_TRUE(rig.get(2).value());
   fs::create_directories(fs::path(path_of(3)).parent_path());
   std::ofstream(path_of(3)) << std::string(100'000, 'x');
-  EXPECT_FALSE(rig.get(3).value());
+  EXPECT_THAT(rig.get(3), StatusIs(StatusCode::kDataLoss));
   EXPECT_EQ(rig.metrics.count("data_loss"), 2);
 }
 

@@ -1,6 +1,10 @@
 #include "runtime/cache/cache_core.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <algorithm>
+#include <thread>
 
 #include "tests/support/cache_bench.h"
 #include "tests/support/eventually.h"
@@ -97,13 +101,16 @@ TEST(CacheCore, AFlippedBitIsAMissAndTakenOut) {
   CacheBench bench({.has_memory = false});
   const auto source = bench.filled(CacheBench::prompt(4 * kChunk, 1));
   bench.store(source);
-  bench.stores[0]->corrupt(source.key(2), 12345);
+  bench.stores[0]->corrupt(source.key(3), 12345);
   const auto target = bench.poisoned(source.tokens);
   const RetrieveResult got = bench.retrieve(target);
-  EXPECT_EQ(got.tokens, 2 * kChunk);
+  EXPECT_EQ(got.tokens, 3 * kChunk);
   EXPECT_TRUE(bench.holds(target, got.tokens));
-  EXPECT_FALSE(bench.stores[0]->has(source.key(2)));
-  EXPECT_EQ(bench.core->stats().mismatched_chunks, 1U);
+  EXPECT_FALSE(bench.stores[0]->has(source.key(3)));
+  const CacheStats stats = bench.core->stats();
+  EXPECT_EQ(stats.mismatched_chunks, 1U);
+  EXPECT_EQ(stats.sinks[0].hits, 3U) << "what it gave and was no good is a miss, not a hit";
+  EXPECT_THAT(stats.sinks[0].misses, ::testing::Contains(::testing::Pair("data_loss", 1U)));
 }
 
 TEST(CacheCore, AFlippedBitInOneTierIsReadFromTheNext) {
@@ -186,6 +193,33 @@ TEST(CacheCore, ACancelledRetrieveEndsWithWhatIsGood) {
   EXPECT_EQ(got.status.code(), StatusCode::kCancelled);
   EXPECT_EQ(got.tokens, 0);
   operation.cancel();  // harmless
+}
+
+TEST(CacheCore, ACancelledRetrieveWithdrawsWhatIsQueued) {
+  SinkLimits sinks;
+  sinks.max_in_flight_bytes = 1;  // one chunk at a time
+  CacheBench bench({.has_memory = false, .num_stores = 1, .sinks = sinks});
+  const auto source = bench.filled(CacheBench::prompt(8 * kChunk, 1));
+  // With so little room the sink refuses some of them, the first time.
+  ASSERT_TRUE(eventually([&] { return bench.store(source).held == 8; }));
+  bench.stores[0]->holds_gets = true;
+  const auto target = bench.poisoned(source.tokens);
+  const auto other_target = bench.poisoned(source.tokens);
+  auto cancelled = bench.core->retrieve(target.paged(), {});
+  ASSERT_TRUE(eventually([&] { return bench.core->stats().sinks[0].queued_items == 7; }));
+  PagedTokens half = other_target.paged();
+  half.tokens = half.tokens.first(4 * kChunk);
+  half.slots = half.slots.first(4 * kChunk);
+  auto other = bench.core->retrieve(half, {});
+  ASSERT_TRUE(eventually([&] { return bench.core->stats().shared_fetches == 4; }));
+  cancelled.cancel();
+  EXPECT_EQ(cancelled.wait().tokens, 0);
+  EXPECT_TRUE(eventually([&] { return bench.core->stats().sinks[0].queued_items == 3; }))
+      << "those that the other waits for";
+  bench.stores[0]->release_held();
+  EXPECT_EQ(other.wait().tokens, 4 * kChunk);
+  EXPECT_TRUE(bench.holds(other_target, 4 * kChunk));
+  EXPECT_EQ(bench.stores[0]->gets, 4);
 }
 
 TEST(CacheCore, AStuckSinkTakesNothingFromTheOthers) {
@@ -279,6 +313,76 @@ TEST(CacheCore, ALayerThatIsWrongShortensThePrefixFromThereOn) {
   EXPECT_EQ(tokens, (std::vector<int64_t>{3 * kChunk, 3 * kChunk, kChunk, kChunk}));
 }
 
+TEST(CacheCore, LayersAreReadWhenTheyAreComplete) {
+  CacheBench bench({.has_memory = false});
+  const auto source = bench.filled(CacheBench::prompt(3 * kChunk, 1));
+  const std::vector<KVPlane> planes = bench.pages->layout().groups.front().planes;
+  const auto bytes_of = [&](const KVPlane& plane) {
+    return std::span(plane.base, static_cast<size_t>(plane.block_stride_bytes) *
+                                     static_cast<size_t>(std::ranges::max(source.blocks) + 1));
+  };
+  // Layer by layer, only the one that is said to be complete has its bytes in the pages.
+  std::vector<std::vector<std::byte>> computed;
+  for (const KVPlane& plane : planes) {
+    const auto bytes = bytes_of(plane);
+    computed.emplace_back(bytes.begin(), bytes.end());
+  }
+  EXPECT_THAT(poison_slots(bench.pages->layout(), source.slots), IsOk());
+  StoreOptions options;
+  options.layers = std::make_shared<LayerProgress>();
+  std::atomic<bool> are_read{false};
+  options.on_pages_read = [&] { are_read = true; };
+  const auto layers = options.layers;
+  auto operation = bench.core->store(source.paged(), std::move(options));
+  ASSERT_TRUE(eventually([&] { return bench.pool->usage().used_slots == 3; }));
+  const int32_t last = planes.back().layer;
+  for (int32_t layer = 0; layer <= last; ++layer) {
+    EXPECT_FALSE(operation.is_done());
+    EXPECT_FALSE(are_read);
+    for (size_t i = 0; i < planes.size(); ++i) {
+      if (planes[i].layer == layer) std::ranges::copy(computed[i], bytes_of(planes[i]).begin());
+    }
+    layers->complete(layer);
+    bench.drain();
+    EXPECT_THAT(poison_slots(bench.pages->layout(), source.slots), IsOk());
+  }
+  EXPECT_EQ(operation.wait().stored, 3U);
+  EXPECT_TRUE(are_read);
+  layers->complete(last + 1);  // harmless
+  const auto target = bench.poisoned(source.tokens);
+  EXPECT_EQ(bench.retrieve(target).tokens, 3 * kChunk);
+  EXPECT_TRUE(bench.holds(target, 3 * kChunk));
+}
+
+TEST(CacheCore, LayersThatAreNeverCompleteAreNotStored) {
+  CacheBench bench({});
+  const auto source = bench.filled(CacheBench::prompt(3 * kChunk, 1));
+  StoreOptions options;
+  options.timeout = milliseconds(100);
+  options.layers = std::make_shared<LayerProgress>();
+  options.layers->complete(1);
+  std::atomic<bool> are_read{false};
+  options.on_pages_read = [&] { are_read = true; };
+  const StoreResult got = bench.core->store(source.paged(), std::move(options)).wait();
+  EXPECT_EQ(got.status.code(), StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(got.lost, 3U);
+  EXPECT_TRUE(are_read);
+  EXPECT_EQ(bench.core->lookup(source.tokens, false).tokens, 0);
+  EXPECT_EQ(bench.store(source).stored, 3U) << "nothing of it is left over";
+}
+
+TEST(CacheCore, MoreLayersThanMemoryHasRoomForAreReadChunkByChunk) {
+  CacheBench bench({.has_memory = false, .pool_chunks = 4});
+  const auto source = bench.filled(CacheBench::prompt(9 * kChunk, 1));
+  StoreOptions options;
+  options.layers = std::make_shared<LayerProgress>();
+  const auto layers = options.layers;
+  auto operation = bench.core->store(source.paged(), std::move(options));
+  for (int32_t layer = 0; layer < 4; ++layer) layers->complete(layer);
+  EXPECT_EQ(operation.wait().stored, 9U);
+  EXPECT_EQ(bench.stores[0]->size(), 9U);
+}
+
 TEST(CacheCore, PinnedChunksOutliveEvictionUntilTheLookupGoes) {
   CacheBench bench({.num_stores = 0, .pool_chunks = 8});
   const auto source = bench.filled(CacheBench::prompt(4 * kChunk, 1));
@@ -298,6 +402,19 @@ TEST(CacheCore, PinnedChunksOutliveEvictionUntilTheLookupGoes) {
     bench.give_back(other);
   }
   EXPECT_EQ(bench.core->lookup(source.tokens, false).tokens, 0);
+}
+
+TEST(CacheCore, PinsThatAreForgottenGoAfterTheirTime) {
+  CacheLimits limits;
+  limits.pin_timeout = milliseconds(50);
+  CacheBench bench({.num_stores = 0, .limits = limits});
+  const auto source = bench.filled(CacheBench::prompt(4 * kChunk, 1));
+  bench.store(source);
+  const StorageBackend& memory = bench.core->sinks()[0]->backend();
+  std::vector<LookupResult> forgotten;
+  for (int i = 0; i < 3; ++i) forgotten.push_back(bench.core->lookup(source.tokens, true));
+  EXPECT_EQ(forgotten.back().tokens, 4 * kChunk);
+  EXPECT_TRUE(eventually([&] { return memory.usage().pinned_entries == 0; }));
 }
 
 TEST(CacheCore, PrefetchBringsChunksIntoMemoryVerified) {
@@ -340,6 +457,56 @@ TEST(CacheCore, ClearTakesAPromptOutOfEverySink) {
   EXPECT_EQ(bench.core->lookup(source.tokens, false).tokens, 0);
   EXPECT_EQ(bench.stores[0]->size(), 0U);
   EXPECT_EQ(bench.core->clear(source.tokens), 0U);
+}
+
+TEST(CacheCore, WhatIsBeingStoredDoesNotComeBackAfterAClear) {
+  CacheBench bench({});
+  const auto source = bench.filled(CacheBench::prompt(2 * kChunk, 1));
+  bench.stores[0]->holds_puts = true;
+  auto operation = bench.core->store(source.paged(), {});
+  ASSERT_TRUE(eventually([&] { return bench.stores[0]->num_held() == 2; }));
+  std::thread clearing([&] { EXPECT_EQ(bench.core->clear(source.tokens), 2U); });
+  bench.drain();
+  bench.stores[0]->release_held();
+  clearing.join();
+  operation.wait();
+  EXPECT_EQ(bench.stores[0]->size(), 0U);
+  EXPECT_EQ(bench.core->lookup(source.tokens, false).tokens, 0);
+}
+
+TEST(CacheCore, WhatIsBeingGatheredIsNotPutAfterAClear) {
+  CacheBench bench({});
+  const auto source = bench.filled(CacheBench::prompt(2 * kChunk, 1));
+  StoreOptions options;
+  options.layers = std::make_shared<LayerProgress>();
+  const auto layers = options.layers;
+  auto operation = bench.core->store(source.paged(), std::move(options));
+  ASSERT_TRUE(eventually([&] { return bench.pool->usage().used_slots == 2; }));
+  EXPECT_EQ(bench.core->clear(source.tokens), 0U);
+  layers->complete(100);
+  const StoreResult stored = operation.wait();
+  EXPECT_EQ(stored.lost, 2U);
+  EXPECT_EQ(stored.status.code(), StatusCode::kCancelled);
+  EXPECT_EQ(bench.core->lookup(source.tokens, false).tokens, 0);
+}
+
+TEST(CacheCore, WhatWasReadBeforeAClearIsNotPromotedAfterIt) {
+  CacheBench bench({});
+  const auto source = bench.filled(CacheBench::prompt(2 * kChunk, 1));
+  bench.store(source);
+  StorageBackend& memory = bench.core->sinks()[0]->backend();
+  for (size_t i = 0; i < 2; ++i) memory.remove(source.key(i));
+  bench.stores[0]->holds_gets = true;
+  bench.stores[0]->answers_late = true;
+  const auto target = bench.poisoned(source.tokens);
+  auto operation = bench.core->retrieve(target.paged(), {});
+  ASSERT_TRUE(eventually([&] { return bench.stores[0]->num_held() == 2; }));
+  EXPECT_EQ(bench.core->clear(source.tokens), 2U);
+  bench.stores[0]->release_held();
+  EXPECT_EQ(operation.wait().tokens, 2 * kChunk) << "it was under way";
+  bench.drain();
+  EXPECT_FALSE(memory.contains(source.key(0)));
+  EXPECT_EQ(bench.core->lookup(source.tokens, false).tokens, 0);
 }
 
 TEST(CacheCore, ASinkThatFailsIsAMissByItsCause) {
