@@ -32,6 +32,7 @@ Status contains_gives_the_longest_prefix(BackendRig& rig) {
 Status hits_and_misses_in_one_get(BackendRig& rig) {
   KVFERRY_RETURN_IF_ERROR(rig.put(numbers_from(0, 16)));
   std::vector<int> asked;
+  asked.reserve(64);
   for (int i = 0; i < 64; ++i) asked.push_back((i * 7) % 32);  // each twice; half are not there
   KVFERRY_ASSIGN_OR_RETURN(const auto objs, rig.get(asked));
   for (size_t i = 0; i < asked.size(); ++i) {
@@ -199,14 +200,16 @@ Status completions_may_call_again(BackendRig& rig) {
   BatchEnds<Status> first("put", 1);
   KVFERRY_ASSIGN_OR_RETURN(const MemoryObjPtr obj, rig.make_object(2));
   StorageBackend& backend = rig.backend();
-  backend.submit_put(
-      contract_keys({2}), std::span(&obj, 1), {},
-      [&backend, done = first.done(), get = last.done()](size_t item, Status status) {
-        backend.submit_contains(contract_keys({2}), [&backend, get](size_t, const Result<bool>&) {
-          backend.submit_get(contract_keys({2}), {}, get);
-        });
-        done(item, std::move(status));
-      });
+  const PutDone put_done = first.done();
+  const GetDone get_done = last.done();
+  backend.submit_put(contract_keys({2}), std::span(&obj, 1), {},
+                     [&backend, done = put_done, get = get_done](size_t item, Status status) {
+                       backend.submit_contains(contract_keys({2}),
+                                               [&backend, get](size_t, const Result<bool>&) {
+                                                 backend.submit_get(contract_keys({2}), {}, get);
+                                               });
+                       done(item, std::move(status));
+                     });
   KVFERRY_RETURN_IF_ERROR(error_of(first.wait(rig.limit())));
   KVFERRY_ASSIGN_OR_RETURN(const auto found, last.wait(rig.limit()));
   KVFERRY_RETURN_IF_ERROR(expect(found[0] && *found[0], "a get begun by a completion misses"));

@@ -66,10 +66,11 @@ BackendRig::~BackendRig() {
     std::unique_ptr<StorageBackend> backend;
   };
   static Mutex mutex;
-  static auto& abandoned = *new std::vector<Remains>();  // reachable, so no leak to a checker
+  // Reachable, so no leak to a checker; never destroyed.
+  static std::vector<Remains>* const abandoned = std::make_unique<std::vector<Remains>>().release();
   MutexLock lock(mutex);
-  abandoned.push_back({std::move(clock_), std::move(allocator_), std::move(work_pool_),
-                       std::move(executor_), std::move(backend_)});
+  abandoned->push_back({std::move(clock_), std::move(allocator_), std::move(work_pool_),
+                        std::move(executor_), std::move(backend_)});
 }
 
 Status BackendRig::close() {

@@ -50,6 +50,7 @@ class MixedTraffic {
 
   Status run() {
     std::vector<std::thread> threads;
+    threads.reserve(kNumWriters + kNumReaders);
     for (int i = 0; i < kNumWriters; ++i) {
       threads.emplace_back([this, i] { note(write(i)); });
     }
@@ -174,6 +175,7 @@ Status close_during_traffic(BackendRig& rig) {
   std::atomic<bool> stops{false};
   std::atomic<int> begun{0};
   std::vector<std::thread> threads;
+  threads.reserve(kThreads);
   for (int i = 0; i < kThreads; ++i) {
     threads.emplace_back(
         [&, i] { series.at(static_cast<size_t>(i)).run(rig, i * 8, stops, begun); });

@@ -98,7 +98,7 @@ Status OpenItems::charge(OpenItem& item, size_t bytes) {
 }
 
 OpenItems::Ptr OpenItems::remove_given(kvferry_item id) {
-  const Ptr item = find_given(id);
+  Ptr item = find_given(id);
   if (!item) return nullptr;
   ItemCounts& counts = item->state == OpenItem::State::kQuarantined ? quarantined_ : in_flight_;
   --counts.items;

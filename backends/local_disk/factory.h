@@ -35,7 +35,7 @@ struct LocalDiskOptions {
 ///   for and does not work here; else what the system says of the directory (kPermissionDenied,
 ///   kResourceExhausted, ...).
 /// Cost: at start a read of 16 KiB per file, on the work pool too.
-Result<std::unique_ptr<StorageBackend>> make_local_disk_backend(BackendContext context,
+Result<std::unique_ptr<StorageBackend>> make_local_disk_backend(const BackendContext& context,
                                                                 const LocalDiskOptions& options);
 
 }  // namespace kvferry

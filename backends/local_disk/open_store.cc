@@ -100,7 +100,7 @@ Result<std::unique_ptr<BlockIo>> choose_io(const BackendContext& context,
 }
 
 /// What is beyond a bound that is smaller than it was goes, oldest first.
-void fill_catalog(DiskStore& store, StoreScan scan) {
+void fill_catalog(DiskStore& store, const StoreScan& scan) {
   size_t bytes = scan.stuck_bytes;
   for (const FoundChunk& chunk : scan.chunks) bytes += chunk.file->disk_bytes;
   store.catalog().add_stuck(scan.stuck_bytes);
@@ -159,11 +159,11 @@ Result<std::shared_ptr<DiskStore>> open_disk_store(const BackendContext& context
   KVFERRY_ASSIGN_OR_RETURN(parts.io,
                            choose_io(context, options, *parts.files, parts.direct, make_ring));
   auto store = std::make_shared<DiskStore>(std::move(parts));
-  fill_catalog(*store, std::move(scan));
+  fill_catalog(*store, scan);
   return store;
 }
 
-Result<std::unique_ptr<StorageBackend>> make_local_disk_backend(BackendContext context,
+Result<std::unique_ptr<StorageBackend>> make_local_disk_backend(const BackendContext& context,
                                                                 const LocalDiskOptions& options) {
   KVFERRY_ASSIGN_OR_RETURN(
       auto store, open_disk_store(context, options, make_posix_file_system(), make_uring_io));

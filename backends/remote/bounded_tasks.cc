@@ -56,10 +56,12 @@ void BoundedTasks::close(std::function<void()> on_idle) {
   dropped.clear();
   if (!is_idle) {
     MutexLock lock(state_->mutex);
-    is_idle = state_->num_running == 0;
-    if (!is_idle) state_->on_idle = std::move(on_idle);
+    if (state_->num_running > 0) {
+      state_->on_idle = std::move(on_idle);
+      return;
+    }
   }
-  if (is_idle) on_idle();
+  on_idle();
 }
 
 }  // namespace kvferry

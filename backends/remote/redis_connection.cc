@@ -207,7 +207,7 @@ void RedisConnection::close(std::function<void()> on_closed) {
   std::vector<RedisOp> ops = take_all();
   state_ = State::kClosed;
   ++attempt_;
-  end_all(std::move(ops), Status(StatusCode::kCancelled, "the backend was closed"));
+  end_all(ops, Status(StatusCode::kCancelled, "the backend was closed"));
   if (is_resolving_) {
     on_closed_ = std::move(on_closed);
   } else {
@@ -226,7 +226,7 @@ void RedisConnection::fail(const Status& why) {
   const auto jitter = std::uniform_int_distribution<int64_t>(longest.count() / 2, longest.count());
   run_at(now() + milliseconds(std::uniform_int_distribution<int64_t>(jitter)(random_)),
          &RedisConnection::retry);
-  end_all(std::move(ops), why);
+  end_all(ops, why);
 }
 
 std::vector<RedisOp> RedisConnection::take_all() {
@@ -244,8 +244,8 @@ std::vector<RedisOp> RedisConnection::take_all() {
   return ops;
 }
 
-void RedisConnection::end_all(std::vector<RedisOp> ops, const Status& why) {
-  for (RedisOp& op : ops) {
+void RedisConnection::end_all(const std::vector<RedisOp>& ops, const Status& why) {
+  for (const RedisOp& op : ops) {
     if (!op.has_ended) op.end(make_error(why));
   }
 }

@@ -99,7 +99,7 @@ class RedisConnection final : public std::enable_shared_from_this<RedisConnectio
   // Losing it.
   void fail(const Status& why);
   std::vector<RedisOp> take_all();
-  static void end_all(std::vector<RedisOp> ops, const Status& why);
+  static void end_all(const std::vector<RedisOp>& ops, const Status& why);
   void sweep();
   void sweep_queue(std::deque<RedisOp>& queue, TimePoint now, std::vector<RedisOp>& ended);
   void arm_sweep(TimePoint when);

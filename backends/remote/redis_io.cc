@@ -98,7 +98,7 @@ void RedisConnection::read_some() {
 /// False when the connection was lost.
 bool RedisConnection::read_answers() {
   while (socket_.is_open()) {
-    const auto answer = reader_->next([this](std::span<const std::byte> value) {
+    auto answer = reader_->next([this](std::span<const std::byte> value) {
       if (!sent_.empty() && !sent_.front().has_ended && sent_.front().on_value) {
         sent_.front().on_value(value);
       }

@@ -45,6 +45,8 @@ extern "C" {
 
 #define KVFERRY_PLUGIN_EXPORT __attribute__((visibility("default")))
 
+/* NOLINTBEGIN(readability-identifier-naming): the names of C, with our prefix. */
+
 /* How an item ended. Numbers above 0 are errors: kvferry::StatusCode, which says when to use
  * which. Others than these count as KVFERRY_INTERNAL. */
 typedef int32_t kvferry_outcome;
@@ -231,6 +233,8 @@ typedef struct kvferry_plugin {
 
 /* The symbol that a plugin exports. Constant, valid for good; NULL refuses. May be called often. */
 KVFERRY_PLUGIN_EXPORT const kvferry_plugin* kvferry_plugin_query(void);
+
+/* NOLINTEND(readability-identifier-naming) */
 
 #ifdef __cplusplus
 }

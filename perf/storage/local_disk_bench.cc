@@ -122,6 +122,7 @@ class Store {
       order.insert(order.end(), round.begin(), round.end());
     }
     std::vector<CacheEngineKey> keys;
+    keys.reserve(order.size());
     for (const size_t i : order) keys.push_back(chunks[i].key);
     std::promise<void> done;
     std::atomic<size_t> missing{keys.size()};

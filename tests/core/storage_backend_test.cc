@@ -67,30 +67,30 @@ class HeldBackend final : public StorageBackend {
 class StorageBackendTest : public testing::Test {
  protected:
   StorageBackendTest()
-      : executor_(ThreadExecutor::create("test", clock_).value()),
-        work_pool_(ThreadWorkPool::create("test", 1).value()),
-        allocator_(kContractChunkBytes, 8) {}
+      : executor(ThreadExecutor::create("test", clock).value()),
+        work_pool(ThreadWorkPool::create("test", 1).value()),
+        allocator(kContractChunkBytes, 8) {}
 
   BackendContext context(Duration blocking_timeout = std::chrono::seconds(30)) {
     BackendContext context;
     context.name = "held";
-    context.executor = executor_.get();
-    context.work_pool = work_pool_.get();
-    context.allocator = &allocator_;
+    context.executor = executor.get();
+    context.work_pool = work_pool.get();
+    context.allocator = &allocator;
     context.blocking_timeout = blocking_timeout;
     return context;
   }
   MemoryObjPtr object(int number) {
     const ContractChunk chunk = make_contract_chunk(number);
-    MemoryObjPtr obj = allocator_.allocate(chunk.bytes.size()).value();
+    MemoryObjPtr obj = allocator.allocate(chunk.bytes.size()).value();
     fill_object(chunk, *obj);
     return obj;
   }
 
-  SteadyClock clock_;
-  std::unique_ptr<ThreadExecutor> executor_;
-  std::unique_ptr<ThreadWorkPool> work_pool_;
-  PoisonedAllocator allocator_;
+  SteadyClock clock;
+  std::unique_ptr<ThreadExecutor> executor;
+  std::unique_ptr<ThreadWorkPool> work_pool;
+  PoisonedAllocator allocator;
 };
 
 constexpr auto kShort = std::chrono::milliseconds(20);
@@ -126,9 +126,9 @@ TEST_F(StorageBackendTest, PutOwnsItsObjectsUntilTheyEnd) {
   std::vector<MemoryObjPtr> objs = {object(0), object(1), object(2)};
   backend.submit_put(kKeys, objs, {}, [](size_t, const Status&) {});
   objs.clear();
-  EXPECT_EQ(allocator_.used(), 3);
+  EXPECT_EQ(allocator.used(), 3);
   for (size_t i = 0; i < kKeys.size(); ++i) backend.put_done(i, {});
-  EXPECT_EQ(allocator_.used(), 0);
+  EXPECT_EQ(allocator.used(), 0);
 }
 
 TEST_F(StorageBackendTest, PutRefusesWhatDoesNotFit) {
@@ -235,7 +235,7 @@ TEST_F(StorageBackendTest, LateGetIsDropped) {
   HeldBackend backend(context(kShort), {});
   EXPECT_FALSE(backend.get_blocking(kKeys[0]));
   backend.get_done(0, object(0));
-  EXPECT_EQ(allocator_.used(), 0);
+  EXPECT_EQ(allocator.used(), 0);
 }
 
 TEST_F(StorageBackendTest, LatePinIsTakenBack) {
@@ -256,10 +256,10 @@ class CorruptBackendTest : public StorageBackendTest {
  protected:
   // The third chunk (worker_id 2) has a wrong byte.
   CorruptBackendTest()
-      : backend_(context(), std::make_shared<MapStore>(), 64 << 20, MapFault::kServesCorrupt) {
+      : backend(context(), std::make_shared<MapStore>(), 64 << 20, MapFault::kServesCorrupt) {
     std::vector<MemoryObjPtr> objs = {object(0), object(1), object(2)};
     std::atomic<int> num_ends{0};
-    backend_.batched_submit_put_task(kKeys, objs, {}, [&](const CacheEngineKey&, Status status) {
+    backend.batched_submit_put_task(kKeys, objs, {}, [&](const CacheEngineKey&, Status status) {
       EXPECT_THAT(status, IsOk());
       num_ends.fetch_add(1);
     });
@@ -267,41 +267,41 @@ class CorruptBackendTest : public StorageBackendTest {
   }
   ~CorruptBackendTest() override {
     std::atomic<bool> is_closed{false};
-    backend_.close([&] { is_closed.store(true); });
+    backend.close([&] { is_closed.store(true); });
     EXPECT_TRUE(eventually([&] { return is_closed.load(); }));
   }
 
-  MapBackend backend_;
+  MapBackend backend;
 };
 
 TEST_F(CorruptBackendTest, BlockingGetMissesAndRemoves) {
-  ASSERT_TRUE(backend_.contains(kKeys[2]));
-  const auto objs = backend_.batched_get_blocking(kKeys);
+  ASSERT_TRUE(backend.contains(kKeys[2]));
+  const auto objs = backend.batched_get_blocking(kKeys);
   EXPECT_TRUE(objs[0] && objs[0]->is_verified());
   EXPECT_TRUE(objs[1] && objs[1]->is_verified());
   EXPECT_FALSE(objs[2]);
-  EXPECT_FALSE(backend_.contains(kKeys[2]));
-  EXPECT_EQ(backend_.stats().get_failures, 1);
+  EXPECT_FALSE(backend.contains(kKeys[2]));
+  EXPECT_EQ(backend.stats().get_failures, 1);
 }
 
 TEST_F(CorruptBackendTest, FutureIsNullAndTheChunkGoes) {
-  EXPECT_TRUE(backend_.get_non_blocking(kKeys[0]).get());
-  EXPECT_FALSE(backend_.get_non_blocking(kKeys[2]).get());
-  EXPECT_TRUE(eventually([&] { return !backend_.contains(kKeys[2]); }));
+  EXPECT_TRUE(backend.get_non_blocking(kKeys[0]).get());
+  EXPECT_FALSE(backend.get_non_blocking(kKeys[2]).get());
+  EXPECT_TRUE(eventually([&] { return !backend.contains(kKeys[2]); }));
 }
 
 TEST_F(CorruptBackendTest, PrefetchHandlerGetsIntactChunksOnly) {
   std::atomic<int> num_found{0};
-  backend_.set_prefetch_handler([&](const CacheEngineKey& key, const MemoryObjPtr& obj) {
+  backend.set_prefetch_handler([&](const CacheEngineKey& key, const MemoryObjPtr& obj) {
     EXPECT_NE(key, kKeys[2]);
     EXPECT_TRUE(obj->is_verified());
     num_found.fetch_add(1);
   });
   for (const CacheEngineKey& key : {kKeys[2], kKeys[0], kKeys[1]}) {
-    EXPECT_TRUE(backend_.submit_prefetch_task(key));
+    EXPECT_TRUE(backend.submit_prefetch_task(key));
   }
   EXPECT_TRUE(eventually([&] { return num_found.load() == 2; }));
-  EXPECT_TRUE(eventually([&] { return !backend_.contains(kKeys[2]); }));
+  EXPECT_TRUE(eventually([&] { return !backend.contains(kKeys[2]); }));
 }
 
 }  // namespace

@@ -73,7 +73,7 @@ class PosixFileSystem final : public FileSystem {
   Status sync_directory(const std::string& path) override {
     const int fd = retry([&] { return ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); });
     if (fd < 0) return last_error("open " + path);
-    const Status status = ::fsync(fd) == 0 ? Status() : last_error("fsync " + path);
+    Status status = ::fsync(fd) == 0 ? Status() : last_error("fsync " + path);
     ::close(fd);
     return status;
   }
@@ -94,6 +94,7 @@ class PosixFileSystem final : public FileSystem {
   Result<std::vector<DirectoryEntry>> list(const std::string& path) override {
     DIR* const directory = ::opendir(path.c_str());
     if (directory == nullptr) return make_error(last_error("opendir " + path));
+    const std::string prefix = path + "/";
     std::vector<DirectoryEntry> entries;
     for (;;) {
       errno = 0;
@@ -101,7 +102,7 @@ class PosixFileSystem final : public FileSystem {
       if (entry == nullptr) break;
       const std::string name = entry->d_name;
       if (name == "." || name == "..") continue;
-      entries.push_back({name, is_regular(path + "/" + name, entry->d_type)});
+      entries.push_back({name, is_regular(prefix + name, entry->d_type)});
     }
     const int error = errno;
     ::closedir(directory);

@@ -40,30 +40,30 @@ class ExternalContainment : public testing::Test {
     call("broken_answer_kept");
   }
 
-  void open(const ExternalOptions& options) { ASSERT_THAT(bench_.open(options), IsOk()); }
+  void open(const ExternalOptions& options) { ASSERT_THAT(bench.open(options), IsOk()); }
   void open(const std::string& fault) { open(broken(fault)); }
   void expect_clean_close() {
-    const Ends<bool> closed = bench_.close();
+    const Ends<bool> closed = bench.close();
     EXPECT_TRUE(closed.first());
-    EXPECT_EQ(bench_.metrics().counter("external_abandoned"), 0U);
-    EXPECT_EQ(bench_.pool().usage().used_slots, 0U);
+    EXPECT_EQ(bench.metrics().counter("external_abandoned"), 0U);
+    EXPECT_EQ(bench.pool().usage().used_slots, 0U);
   }
-  uint64_t counter(const std::string& name) { return bench_.metrics().counter("external_" + name); }
-  double gauge(const std::string& name) { return bench_.metrics().gauge("external_" + name); }
+  uint64_t counter(const std::string& name) { return bench.metrics().counter("external_" + name); }
+  double gauge(const std::string& name) { return bench.metrics().gauge("external_" + name); }
 
-  PluginBench bench_;
+  PluginBench bench;
 };
 
 TEST_F(ExternalContainment, HonestPluginIsLeftInPeace) {
   open("");
-  EXPECT_THAT(bench_.put(1).first(), IsOk());
-  EXPECT_THAT(bench_.contains(2).all(),
+  EXPECT_THAT(bench.put(1).first(), IsOk());
+  EXPECT_THAT(bench.contains(2).all(),
               testing::ElementsAre(IsOkAndHolds(false), IsOkAndHolds(true)));
-  const auto got = bench_.get(1).first();
+  const auto got = bench.get(1).first();
   ASSERT_THAT(got, IsOk());
   ASSERT_TRUE(*got);
   EXPECT_THAT(verify_chunk(PluginBench::key(1), **got), IsOk());
-  const auto missing = bench_.get(3).first();
+  const auto missing = bench.get(3).first();
   ASSERT_THAT(missing, IsOk());
   EXPECT_FALSE(*missing);
   EXPECT_EQ(counter("violations"), 0U);
@@ -72,21 +72,21 @@ TEST_F(ExternalContainment, HonestPluginIsLeftInPeace) {
 
 TEST_F(ExternalContainment, HangInCallCostsItsItemsAndNobodysTime) {
   open("hangs");
-  const auto hanging = bench_.contains();
+  const auto hanging = bench.contains();
   ASSERT_TRUE(eventually([] { return ask("broken_num_hanging") == 1; }));
-  const auto behind = bench_.put(1);  // returns at once, waits for the thread
-  bench_.executor().advance(kTimeout);
+  const auto behind = bench.put(1);  // returns at once, waits for the thread
+  bench.executor().advance(kTimeout);
   EXPECT_THAT(hanging.first(), StatusIs(StatusCode::kDeadlineExceeded, HasSubstr("plug")));
   EXPECT_THAT(behind.first(), StatusIs(StatusCode::kDeadlineExceeded));
   EXPECT_EQ(gauge("stuck"), 1);
   EXPECT_EQ(gauge("quarantined_items"), 1);  // the other never reached the plugin
 
   // As long as it hangs nothing is queued for it.
-  EXPECT_THAT(bench_.get(1).first(),
+  EXPECT_THAT(bench.get(1).first(),
               StatusIs(StatusCode::kUnavailable, HasSubstr("has not returned from a call")));
   release(true);
   ASSERT_TRUE(eventually([this] { return gauge("stuck") == 0; }));
-  EXPECT_THAT(bench_.put(1).first(), IsOk());
+  EXPECT_THAT(bench.put(1).first(), IsOk());
   ASSERT_TRUE(eventually([this] { return gauge("quarantined_items") == 0; }));
   EXPECT_EQ(counter("late_answers"), 1U);
   expect_clean_close();
@@ -94,60 +94,60 @@ TEST_F(ExternalContainment, HangInCallCostsItsItemsAndNobodysTime) {
 
 TEST_F(ExternalContainment, HungPluginIsLeftBehindByClose) {
   open("hangs");
-  const auto hanging = bench_.contains();
+  const auto hanging = bench.contains();
   ASSERT_TRUE(eventually([] { return ask("broken_num_hanging") == 1; }));
-  const auto closed = bench_.close();
+  const auto closed = bench.close();
   EXPECT_EQ(closed.num_ended(), 0U);
-  bench_.executor().advance(kTimeout);
+  bench.executor().advance(kTimeout);
   EXPECT_TRUE(closed.first());
   EXPECT_FALSE(hanging.first().has_value());
   EXPECT_EQ(counter("abandoned"), 1U);
-  const auto lines = bench_.log().lines();
+  const auto lines = bench.log().lines();
   EXPECT_THAT(lines.back(), HasSubstr("external_backend_abandoned backend=plug items_held=1"));
 }
 
 TEST_F(ExternalContainment, PluginThatNeverClosesIsLeftBehind) {
   open("never_closes");
-  EXPECT_THAT(bench_.put(1).first(), IsOk());
-  const auto closed = bench_.close();
-  bench_.executor().advance(kTimeout);
+  EXPECT_THAT(bench.put(1).first(), IsOk());
+  const auto closed = bench.close();
+  bench.executor().advance(kTimeout);
   EXPECT_TRUE(closed.first());
   EXPECT_EQ(counter("abandoned"), 1U);
-  EXPECT_EQ(bench_.pool().usage().used_slots, 0U);
+  EXPECT_EQ(bench.pool().usage().used_slots, 0U);
 }
 
 TEST_F(ExternalContainment, HangInCloseEndsByTheCloseTimeout) {
   open("hangs_in_close");
-  const auto closed = bench_.close();
+  const auto closed = bench.close();
   ASSERT_TRUE(eventually([] { return ask("broken_num_hanging") == 1; }));
-  bench_.executor().advance(kTimeout);
+  bench.executor().advance(kTimeout);
   EXPECT_TRUE(closed.first());
   EXPECT_EQ(counter("abandoned"), 1U);
 }
 
 TEST_F(ExternalContainment, DestructionWithoutCloseWaitsForNothing) {
   open("hangs");
-  const auto hanging = bench_.contains();
+  const auto hanging = bench.contains();
   ASSERT_TRUE(eventually([] { return ask("broken_num_hanging") == 1; }));
-  bench_.owner().reset();
+  bench.owner().reset();
   EXPECT_THAT(hanging.first(), StatusIs(StatusCode::kCancelled));
 }
 
 TEST_F(ExternalContainment, LateWriteGoesIntoQuarantine) {
   open("keeps_items");
-  EXPECT_THAT(bench_.put(1).first(), IsOk());
+  EXPECT_THAT(bench.put(1).first(), IsOk());
   const int kept_before = ask("broken_num_kept");
-  const auto got = bench_.get(1);
+  const auto got = bench.get(1);
   ASSERT_TRUE(eventually([&] { return ask("broken_num_kept") == kept_before + 1; }));
-  bench_.executor().advance(kTimeout);
+  bench.executor().advance(kTimeout);
   EXPECT_THAT(got.first(), StatusIs(StatusCode::kDeadlineExceeded));
   EXPECT_EQ(gauge("quarantined_items"), 1);
   EXPECT_GT(gauge("quarantined_bytes"), 0);
-  EXPECT_EQ(bench_.pool().usage().used_slots, 1U);  // nobody else gets it
-  EXPECT_TRUE(eventually([this] { return bench_.metrics().counter("cancels_seen") == 1; }));
+  EXPECT_EQ(bench.pool().usage().used_slots, 1U);  // nobody else gets it
+  EXPECT_TRUE(eventually([this] { return bench.metrics().counter("cancels_seen") == 1; }));
 
   call("broken_answer_kept");  // writes, then answers
-  EXPECT_EQ(bench_.pool().usage().used_slots, 0U);
+  EXPECT_EQ(bench.pool().usage().used_slots, 0U);
   EXPECT_EQ(gauge("quarantined_items"), 0);
   EXPECT_EQ(got.num_ended(), 1U);
   expect_clean_close();
@@ -155,30 +155,30 @@ TEST_F(ExternalContainment, LateWriteGoesIntoQuarantine) {
 
 TEST_F(ExternalContainment, CompletedCloseLetsGoOfTheQuarantine) {
   open("keeps_items");
-  EXPECT_THAT(bench_.put(1).first(), IsOk());
+  EXPECT_THAT(bench.put(1).first(), IsOk());
   const int kept_before = ask("broken_num_kept");
-  const auto got = bench_.get(1);
+  const auto got = bench.get(1);
   ASSERT_TRUE(eventually([&] { return ask("broken_num_kept") == kept_before + 1; }));
-  const auto closed = bench_.close();
+  const auto closed = bench.close();
   EXPECT_TRUE(closed.first());
   EXPECT_THAT(got.first(), StatusIs(StatusCode::kCancelled, HasSubstr("closed without an answer")));
-  EXPECT_EQ(bench_.pool().usage().used_slots, 0U);
+  EXPECT_EQ(bench.pool().usage().used_slots, 0U);
   EXPECT_EQ(counter("violations"), 1U);
 }
 
 TEST_F(ExternalContainment, MemoryOfAnAbandonedPluginIsNeverReused) {
   open("keeps_for_good");
-  EXPECT_THAT(bench_.put(1).first(), IsOk());
+  EXPECT_THAT(bench.put(1).first(), IsOk());
   const int kept_before = ask("broken_num_kept");
-  const auto got = bench_.get(1);
+  const auto got = bench.get(1);
   ASSERT_TRUE(eventually([&] { return ask("broken_num_kept") == kept_before + 1; }));
-  const auto closed = bench_.close();
-  bench_.executor().advance(kTimeout);
+  const auto closed = bench.close();
+  bench.executor().advance(kTimeout);
   EXPECT_TRUE(closed.first());
   EXPECT_FALSE(got.first().has_value());
-  EXPECT_EQ(bench_.pool().usage().used_slots, 1U);
+  EXPECT_EQ(bench.pool().usage().used_slots, 1U);
   call("broken_answer_kept");  // writes into it, much later
-  EXPECT_EQ(bench_.pool().usage().used_slots, 1U);
+  EXPECT_EQ(bench.pool().usage().used_slots, 1U);
 }
 
 TEST_F(ExternalContainment, FullQuarantineGetsNothingNew) {
@@ -187,25 +187,25 @@ TEST_F(ExternalContainment, FullQuarantineGetsNothingNew) {
   options.limits.breaker_failures = 0;
   open(options);
   const int kept_before = ask("broken_num_kept");
-  const auto kept = bench_.contains(3);
+  const auto kept = bench.contains(3);
   ASSERT_TRUE(eventually([&] { return ask("broken_num_kept") == kept_before + 3; }));
-  bench_.executor().advance(kTimeout);
+  bench.executor().advance(kTimeout);
   EXPECT_THAT(kept.all(), Each(StatusIs(StatusCode::kDeadlineExceeded)));
-  EXPECT_THAT(bench_.contains().first(), StatusIs(StatusCode::kUnavailable, HasSubstr("3 items")));
+  EXPECT_THAT(bench.contains().first(), StatusIs(StatusCode::kUnavailable, HasSubstr("3 items")));
   EXPECT_EQ(counter("refused"), 1U);
   call("broken_answer_kept");
-  EXPECT_THAT(bench_.put(1).first(), IsOk());
+  EXPECT_THAT(bench.put(1).first(), IsOk());
 }
 
 TEST_F(ExternalContainment, QueueIsBounded) {
   ExternalOptions options = broken("hangs");
   options.limits.max_queued_items = 4;
   open(options);
-  const auto hanging = bench_.contains();
+  const auto hanging = bench.contains();
   ASSERT_TRUE(eventually([] { return ask("broken_num_hanging") == 1; }));
-  const auto queued = bench_.contains(4);
+  const auto queued = bench.contains(4);
   EXPECT_EQ(queued.num_ended(), 0U);
-  EXPECT_THAT(bench_.contains().first(),
+  EXPECT_THAT(bench.contains().first(),
               StatusIs(StatusCode::kResourceExhausted, HasSubstr("4 items")));
   release(true);
   EXPECT_THAT(queued.all(), Each(IsOkAndHolds(false)));
@@ -216,7 +216,7 @@ TEST_F(ExternalContainment, ItemsInFlightAreBounded) {
   options.limits.max_in_flight_items = 2;
   open(options);
   const int kept_before = ask("broken_num_kept");
-  const auto asked = bench_.contains(5);
+  const auto asked = bench.contains(5);
   ASSERT_TRUE(eventually([&] { return ask("broken_num_kept") == kept_before + 2; }));
   call("broken_answer_kept");
   ASSERT_TRUE(eventually([&] { return ask("broken_num_kept") == kept_before + 4; }));
@@ -231,36 +231,36 @@ TEST_F(ExternalContainment, ShortDeadlineOfACallerIsNoFault) {
   ExternalOptions options = broken("keeps_items");
   options.limits.breaker_failures = 1;
   open(options);
-  EXPECT_THAT(bench_.put(1).first(), IsOk());
+  EXPECT_THAT(bench.put(1).first(), IsOk());
   const int kept_before = ask("broken_num_kept");
-  const auto got = bench_.get(1, bench_.executor().now() + std::chrono::milliseconds(5));
+  const auto got = bench.get(1, bench.executor().now() + std::chrono::milliseconds(5));
   ASSERT_TRUE(eventually([&] { return ask("broken_num_kept") == kept_before + 1; }));
-  bench_.executor().advance(std::chrono::milliseconds(5));
+  bench.executor().advance(std::chrono::milliseconds(5));
   EXPECT_THAT(got.first(), StatusIs(StatusCode::kDeadlineExceeded));
   EXPECT_EQ(counter("timeouts"), 0U);
-  EXPECT_THAT(bench_.put(2).first(), IsOk());
+  EXPECT_THAT(bench.put(2).first(), IsOk());
 }
 
 TEST_F(ExternalContainment, TimersDoNotPileUp) {
   open("");
   for (int i = 0; i < 50; ++i) {  // each deadline before all those that are waited for
-    EXPECT_THAT(bench_.get(1, bench_.executor().now() + std::chrono::milliseconds(100 - i)).first(),
+    EXPECT_THAT(bench.get(1, bench.executor().now() + std::chrono::milliseconds(100 - i)).first(),
                 IsOk());
   }
   for (int i = 0; i < 5; ++i) {
-    const auto asked = bench_.contains();
-    bench_.executor().advance(std::chrono::milliseconds(200));
+    const auto asked = bench.contains();
+    bench.executor().advance(std::chrono::milliseconds(200));
     asked.first();
   }
-  EXPECT_LE(bench_.executor().num_timers(), 2U);
+  EXPECT_LE(bench.executor().num_timers(), 2U);
   expect_clean_close();
 }
 
 TEST_F(ExternalContainment, SecondAnswersAreCountedAndChangeNothing) {
   open("answers_twice");
-  const auto put = bench_.put(1);
+  const auto put = bench.put(1);
   EXPECT_THAT(put.first(), IsOk());
-  const auto asked = bench_.contains(3);
+  const auto asked = bench.contains(3);
   asked.all();
   ASSERT_TRUE(eventually([this] { return counter("violations") == 4; }));
   EXPECT_EQ(put.num_ended(), 1U);
@@ -270,15 +270,15 @@ TEST_F(ExternalContainment, SecondAnswersAreCountedAndChangeNothing) {
 
 TEST_F(ExternalContainment, AnswersToUnknownItemsAreCountedAndChangeNothing) {
   open("unknown_items");
-  EXPECT_THAT(bench_.contains(3).all(), Each(IsOkAndHolds(false)));
+  EXPECT_THAT(bench.contains(3).all(), Each(IsOkAndHolds(false)));
   EXPECT_EQ(counter("violations"), 3U);
 }
 
 TEST_F(ExternalContainment, ThrowingPluginCostsErrors) {
   open("throws");
-  EXPECT_THAT(bench_.contains().first(),
+  EXPECT_THAT(bench.contains().first(),
               StatusIs(StatusCode::kInternal, HasSubstr("threw an exception: a bug")));
-  EXPECT_THAT(bench_.put(1).first(), IsOk());
+  EXPECT_THAT(bench.put(1).first(), IsOk());
   EXPECT_EQ(counter("violations"), 1U);
   expect_clean_close();
 }
@@ -295,9 +295,9 @@ class ExternalWrongGet : public ExternalContainment,
 
 TEST_P(ExternalWrongGet, IsAnErrorAndNeverData) {
   open(GetParam().fault);
-  EXPECT_THAT(bench_.put(1).first(), IsOk());
-  EXPECT_THAT(bench_.put(2).first(), IsOk());
-  EXPECT_THAT(bench_.get(2).first(), StatusIs(GetParam().code, HasSubstr(GetParam().text)));
+  EXPECT_THAT(bench.put(1).first(), IsOk());
+  EXPECT_THAT(bench.put(2).first(), IsOk());
+  EXPECT_THAT(bench.get(2).first(), StatusIs(GetParam().code, HasSubstr(GetParam().text)));
   EXPECT_GT(counter("violations"), 0U);
   expect_clean_close();
 }
@@ -314,39 +314,39 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST_F(ExternalContainment, ChangedPayloadIsFoundByWhoTakesIt) {
   open("bad_payload");
-  EXPECT_THAT(bench_.put(1).first(), IsOk());
-  const auto got = bench_.get(1).first();
+  EXPECT_THAT(bench.put(1).first(), IsOk());
+  const auto got = bench.get(1).first();
   ASSERT_THAT(got, IsOk());
   EXPECT_THAT(verify_chunk(PluginBench::key(1), **got), StatusIs(StatusCode::kDataLoss));
 }
 
 TEST_F(ExternalContainment, ImpossibleSizeIsRefused) {
   open("impossible_size");
-  EXPECT_THAT(bench_.put(1).first(), IsOk());
-  EXPECT_THAT(bench_.get(1).first(), StatusIs(StatusCode::kInvalidArgument));
+  EXPECT_THAT(bench.put(1).first(), IsOk());
+  EXPECT_THAT(bench.get(1).first(), StatusIs(StatusCode::kInvalidArgument));
 }
 
 TEST_F(ExternalContainment, MemoryIsGivenOnce) {
   open("allocates_twice");
-  EXPECT_THAT(bench_.put(1).first(), IsOk());
-  EXPECT_THAT(bench_.get(1).first(), IsOk());
+  EXPECT_THAT(bench.put(1).first(), IsOk());
+  EXPECT_THAT(bench.get(1).first(), IsOk());
 }
 
 TEST_F(ExternalContainment, NoToAPutIsAnError) {
   open("puts_no");
-  EXPECT_THAT(bench_.put(1).first(), StatusIs(StatusCode::kInternal, HasSubstr("KVFERRY_NO")));
+  EXPECT_THAT(bench.put(1).first(), StatusIs(StatusCode::kInternal, HasSubstr("KVFERRY_NO")));
 }
 
 TEST_F(ExternalContainment, ErrorsKeepCodeAndWords) {
   open("fails_all");
-  EXPECT_THAT(bench_.put(1).first(), StatusIs(StatusCode::kUnavailable,
-                                              AllOf(HasSubstr("backend plug: put of test/model@"),
-                                                    HasSubstr("the server is away"))));
+  EXPECT_THAT(bench.put(1).first(), StatusIs(StatusCode::kUnavailable,
+                                             AllOf(HasSubstr("backend plug: put of test/model@"),
+                                                   HasSubstr("the server is away"))));
 }
 
 TEST_F(ExternalContainment, UnknownOutcomeIsAnInternalError) {
   open("fails_without_reason");
-  EXPECT_THAT(bench_.put(1).first(), StatusIs(StatusCode::kInternal, HasSubstr("outcome 99")));
+  EXPECT_THAT(bench.put(1).first(), StatusIs(StatusCode::kInternal, HasSubstr("outcome 99")));
 }
 
 TEST_F(ExternalContainment, BreakerLeavesAFailingPluginAlone) {
@@ -354,14 +354,14 @@ TEST_F(ExternalContainment, BreakerLeavesAFailingPluginAlone) {
   options.limits.breaker_failures = 3;
   open(options);
   for (int i = 0; i < 3; ++i) {
-    EXPECT_THAT(bench_.contains().first(),
+    EXPECT_THAT(bench.contains().first(),
                 StatusIs(StatusCode::kUnavailable, HasSubstr("the server is away")));
   }
-  EXPECT_THAT(bench_.contains().first(), StatusIs(StatusCode::kUnavailable, HasSubstr("3 times")));
+  EXPECT_THAT(bench.contains().first(), StatusIs(StatusCode::kUnavailable, HasSubstr("3 times")));
   EXPECT_EQ(gauge("breaker_is_open"), 1);
-  bench_.executor().advance(options.limits.breaker_cooldown);
+  bench.executor().advance(options.limits.breaker_cooldown);
   // One tries; those beside it do not.
-  EXPECT_THAT(bench_.contains(2).all(),
+  EXPECT_THAT(bench.contains(2).all(),
               testing::UnorderedElementsAre(
                   StatusIs(StatusCode::kUnavailable, HasSubstr("the server is away")),
                   StatusIs(StatusCode::kUnavailable, HasSubstr("3 times"))));
@@ -370,7 +370,7 @@ TEST_F(ExternalContainment, BreakerLeavesAFailingPluginAlone) {
 
 TEST_F(ExternalContainment, LogIsBoundedInLinesAndLength) {
   open("logs_much");
-  const auto lines = bench_.log().lines();
+  const auto lines = bench.log().lines();
   EXPECT_LE(lines.size(), 1001U);
   EXPECT_EQ(counter("log_lines_dropped"), 4000U);
   for (const std::string& line : lines) {
@@ -383,24 +383,24 @@ TEST_F(ExternalContainment, MetricsAreBoundedAndOursAreOurs) {
   open("counts_much");
   EXPECT_EQ(counter("timeouts"), 0U);
   EXPECT_EQ(counter("metrics_refused"), 2U + (1000U - 64U));
-  EXPECT_EQ(bench_.metrics().num_counters(), 64U + 1U);
+  EXPECT_EQ(bench.metrics().num_counters(), 64U + 1U);
 }
 
 TEST_F(ExternalContainment, SlowConstructorIsNotWaitedForLongerThanTheTimeout) {
   ExternalOptions options = broken("hangs_in_create");
   options.limits.timeout = std::chrono::milliseconds(50);
-  EXPECT_THAT(bench_.open(options),
+  EXPECT_THAT(bench.open(options),
               StatusIs(StatusCode::kDeadlineExceeded, HasSubstr("has not returned in 50 ms")));
 }
 
 TEST_F(ExternalContainment, FailingConstructorsAreNamed) {
-  EXPECT_THAT(bench_.open(broken("fails_in_create")),
+  EXPECT_THAT(bench.open(broken("fails_in_create")),
               StatusIs(StatusCode::kFailedPrecondition,
                        AllOf(HasSubstr("backend plug"), HasSubstr("BrokenBackend"),
                              HasSubstr("cannot reach 10.0.0.1"))));
-  EXPECT_THAT(bench_.open(broken("fails_silently")),
+  EXPECT_THAT(bench.open(broken("fails_silently")),
               StatusIs(StatusCode::kFailedPrecondition, HasSubstr("no reason given")));
-  EXPECT_THAT(bench_.open(broken("throws_in_create")),
+  EXPECT_THAT(bench.open(broken("throws_in_create")),
               StatusIs(StatusCode::kFailedPrecondition, HasSubstr("it threw no such server")));
 }
 

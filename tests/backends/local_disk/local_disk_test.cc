@@ -29,7 +29,7 @@ class LocalDisk : public testing::TestWithParam<DiskIo> {
  protected:
   LocalDiskOptions options() const {
     LocalDiskOptions options;
-    options.path = directory_.path() / "a" / "store";
+    options.path = directory.path() / "a" / "store";
     options.max_bytes = size_t{64} << 20;
     options.io = GetParam();
     return options;
@@ -57,7 +57,7 @@ class LocalDisk : public testing::TestWithParam<DiskIo> {
     file.put(byte);
   }
 
-  const TempDir directory_;
+  const TempDir directory;
 };
 
 // A map of versions is what the store must be.
@@ -217,7 +217,7 @@ TEST_P(LocalDisk, NewerOfTwoGenerationsIsTheOne) {
   DiskRig rig(options());
   ASSERT_THAT(rig.put(0, 0), IsOk());
   const fs::path old = chunk_file();
-  const fs::path aside = directory_.path() / "aside";
+  const fs::path aside = directory.path() / "aside";
   fs::copy_file(old, aside);
   ASSERT_THAT(rig.put(0, 1), IsOk());
   rig.close();

@@ -55,10 +55,10 @@ class PowerCut : public testing::TestWithParam<Durability> {
       }
       return SimFault();
     });
-    while (!is_cut.load()) put_some(rig, rng_here_);
+    while (!is_cut.load()) put_some(rig, rng_here);
     files->set_fault_hook({});
     MutexLock lock(mutex);
-    after_ = after;
+    left = after;
   }
 
   void put_some(DiskRig& rig, SeededRng& rng) {
@@ -67,11 +67,11 @@ class PowerCut : public testing::TestWithParam<Durability> {
     std::vector<std::pair<int, int>> puts;
     for (int number = 0; number < kKeys; ++number) {
       if (rng.one_in(2)) continue;
-      const int version = next_version_++;
+      const int version = next_version++;
       puts.emplace_back(number, version);
       keys.push_back(contract_key(number));
       objs.push_back(rig.make_object(number, version));
-      records_[number].begun.insert(version);
+      records[number].begun.insert(version);
     }
     auto statuses = std::make_shared<std::vector<Status>>(puts.size());
     std::promise<void> all_done;
@@ -83,20 +83,20 @@ class PowerCut : public testing::TestWithParam<Durability> {
     });
     all_done.get_future().wait();
     for (size_t i = 0; i < puts.size(); ++i) {
-      Record& record = records_[puts[i].first];
+      Record& record = records[puts[i].first];
       if ((*statuses)[i].is_ok()) record.newest_acked = puts[i].second;
     }
     if (rng.one_in(4)) {
       const int number = static_cast<int>(rng.below(kKeys));
       rig.backend().remove(contract_key(number));
-      records_[number].newest_acked = -1;  // may be there or not
+      records[number].newest_acked = -1;  // may be there or not
     }
   }
 
   void check_after(const std::shared_ptr<SimFileSystem>& files, bool is_durable) {
     DiskRig rig(options(), files);
     ASSERT_TRUE(rig.opened().is_ok()) << rig.opened().to_string();
-    for (auto& [number, record] : records_) {
+    for (auto& [number, record] : records) {
       const int version = rig.version_held(number);  // compares the bytes
       if (version >= 0) {
         EXPECT_TRUE(record.begun.contains(version)) << "chunk " << number << " v" << version;
@@ -111,21 +111,21 @@ class PowerCut : public testing::TestWithParam<Durability> {
     EXPECT_LE(files->used_bytes(), options().max_bytes);
   }
 
-  SeededRng rng_here_;
-  std::map<int, Record> records_;
-  std::shared_ptr<SimFileSystem> after_;
-  int next_version_ = 0;
+  SeededRng rng_here;
+  std::map<int, Record> records;
+  std::shared_ptr<SimFileSystem> left;
+  int next_version = 0;
 };
 
 TEST_P(PowerCut, LosesNothingThatWasPromisedAndServesNoWrongByte) {
   SeededRng rng;
   for (int moment = 0; moment < num_moments() && !HasFailure(); ++moment) {
-    records_.clear();
+    records.clear();
     auto files = std::make_shared<SimFileSystem>();
     // A second cut, after the store has been opened on what the first one left, and went on.
     for (int cut = 0; cut < 2; ++cut) {
       ASSERT_NO_FATAL_FAILURE(run_until_cut(files, rng));
-      files = after_;
+      files = left;
       ASSERT_NO_FATAL_FAILURE(check_after(files, GetParam() == Durability::kSync));
     }
   }

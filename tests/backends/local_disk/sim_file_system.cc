@@ -241,6 +241,7 @@ Status SimFileSystem::sync_file(int fd) {
     return errno_status(error, "fdatasync");
   }
   MutexLock lock(mutex_);
+  if (is_dead_) return errno_status(EIO, "fdatasync");  // cut since, so nothing was promised
   Inode& inode = *open_.at(fd).inode;
   inode.synced = inode.bytes;
   inode.dirty_sectors.clear();
@@ -263,6 +264,7 @@ Status SimFileSystem::sync_directory(const std::string& path) {
     return errno_status(error, "fsync");
   }
   MutexLock lock(mutex_);
+  if (is_dead_) return errno_status(EIO, "fsync");
   Directory& directory = directories_.at(path);
   directory.synced = directory.names;
   directory.changes.clear();

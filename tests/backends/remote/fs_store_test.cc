@@ -24,12 +24,12 @@ namespace fs = std::filesystem;
 
 class FsStoreTest : public testing::Test {
  protected:
-  std::string url() const { return "fs://" + directory_.path().string(); }
+  std::string url() const { return "fs://" + directory.path().string(); }
   std::string path_of(int number) const {
-    return FsFiles(directory_.path()).path_of(contract_key(number));
+    return FsFiles(directory.path()).path_of(contract_key(number));
   }
   size_t num_temporaries() const {
-    const fs::path temporaries = directory_.file("tmp");
+    const fs::path temporaries = directory.file("tmp");
     if (!fs::exists(temporaries)) return 0;
     return static_cast<size_t>(std::distance(fs::directory_iterator(temporaries), {}));
   }
@@ -41,7 +41,7 @@ class FsStoreTest : public testing::Test {
     file.put(byte);
   }
 
-  TempDir directory_;
+  TempDir directory;
 };
 
 TEST_F(FsStoreTest, NamesAreSafeAndApart) {
@@ -148,10 +148,10 @@ TEST_F(FsStoreTest, FullDiskFailsThePutAndLeavesNothing) {
 }
 
 TEST_F(FsStoreTest, TemporariesOfTheDeadGoByAge) {
-  fs::create_directory(directory_.file("tmp"));
-  const std::string old_file = directory_.file("tmp/host.1.2.3.tmp");
-  const std::string new_file = directory_.file("tmp/host.1.2.4.tmp");
-  const std::string other_file = directory_.file("tmp/notes.txt");
+  fs::create_directory(directory.file("tmp"));
+  const std::string old_file = directory.file("tmp/host.1.2.3.tmp");
+  const std::string new_file = directory.file("tmp/host.1.2.4.tmp");
+  const std::string other_file = directory.file("tmp/notes.txt");
   for (const std::string& path : {old_file, new_file, other_file}) std::ofstream(path) << "torn";
   const timespec long_ago = {.tv_sec = 1'000'000'000, .tv_nsec = 0};
   for (const std::string& path : {old_file, other_file}) {
@@ -168,10 +168,10 @@ TEST_F(FsStoreTest, TemporariesOfTheDeadGoByAge) {
 
 // Else what should go to an unmounted share would fill the disk below it.
 TEST_F(FsStoreTest, MissingDirectoryIsNotMade) {
-  RemoteRig rig("fs://" + directory_.file("unmounted"));
+  RemoteRig rig("fs://" + directory.file("unmounted"));
   EXPECT_THAT(rig.put(1), StatusIs(StatusCode::kUnavailable, HasSubstr("make or mount it")));
   EXPECT_FALSE(rig.get(1).value());
-  EXPECT_FALSE(fs::exists(directory_.file("unmounted")));
+  EXPECT_FALSE(fs::exists(directory.file("unmounted")));
 }
 
 TEST_F(FsStoreTest, QueueIsBounded) {

@@ -30,29 +30,29 @@ class SinkTest : public ::testing::Test {
   SinkTest() {
     BackendContext context;
     context.name = "store";
-    context.executor = control_.get();
-    context.work_pool = io_.get();
-    context.allocator = pool_.get();
+    context.executor = control.get();
+    context.work_pool = io.get();
+    context.allocator = pool.get();
     auto backend = std::make_unique<ScriptedBackend>(context);
-    store_ = backend.get();
-    sink_ = std::make_shared<Sink>(std::move(backend), limits_, *control_);
+    store = backend.get();
+    sink = std::make_shared<Sink>(std::move(backend), limits, *control);
   }
   ~SinkTest() override {
-    store_->release_held();
-    control_->stop();
-    io_.reset();
+    store->release_held();
+    control->stop();
+    io.reset();
   }
 
-  MemoryObjPtr chunk() { return pool_->allocate(kChunkBytes).value(); }
+  MemoryObjPtr chunk() { return pool->allocate(kChunkBytes).value(); }
 
-  const SinkLimits limits_ = {.max_in_flight_bytes = 4 * kChunkBytes};
-  const SteadyClock clock_;
-  std::unique_ptr<MemoryPool> pool_ =
+  const SinkLimits limits = {.max_in_flight_bytes = 4 * kChunkBytes};
+  const SteadyClock clock;
+  std::unique_ptr<MemoryPool> pool =
       MemoryPool::create({.slot_bytes = kChunkBytes, .num_slots = 64}).value();
-  std::unique_ptr<ThreadWorkPool> io_ = ThreadWorkPool::create("io", 2).value();
-  std::unique_ptr<ThreadExecutor> control_ = ThreadExecutor::create("control", clock_).value();
-  ScriptedBackend* store_ = nullptr;
-  std::shared_ptr<Sink> sink_;
+  std::unique_ptr<ThreadWorkPool> io = ThreadWorkPool::create("io", 2).value();
+  std::unique_ptr<ThreadExecutor> control = ThreadExecutor::create("control", clock).value();
+  ScriptedBackend* store = nullptr;
+  std::shared_ptr<Sink> sink;
 };
 
 TEST_F(SinkTest, APutHasItsTurnHoweverManyGetsThereAre) {
@@ -63,15 +63,15 @@ TEST_F(SinkTest, APutHasItsTurnHoweverManyGetsThereAre) {
   // Ten that follow one another without an end: more than are let in at a time.
   const std::function<void()> get = [&] {
     ++asked;
-    sink_->get(key(1), kChunkBytes, FetchPriority::kForeground, TimePoint::max(),
-               [&](const Result<MemoryObjPtr>&) {
-                 if (!stops) get();
-                 ++ended;
-               });
+    sink->get(key(1), kChunkBytes, FetchPriority::kForeground, TimePoint::max(),
+              [&](const Result<MemoryObjPtr>&) {
+                if (!stops) get();
+                ++ended;
+              });
   };
-  control_->post([&] {
+  control->post([&] {
     for (int i = 0; i < 10; ++i) get();
-    sink_->put(key(2), chunk(), [&](const Status& status) { is_put = status.is_ok(); });
+    sink->put(key(2), chunk(), [&](const Status& status) { is_put = status.is_ok(); });
   });
   EXPECT_TRUE(eventually([&] { return is_put.load(); }));
   EXPECT_LT(ended, 100000);
@@ -81,30 +81,30 @@ TEST_F(SinkTest, APutHasItsTurnHoweverManyGetsThereAre) {
 }
 
 TEST_F(SinkTest, NoMoreThanItsBoundIsInFlight) {
-  store_->holds_gets = true;
-  control_->post([&] {
+  store->holds_gets = true;
+  control->post([&] {
     for (int i = 0; i < 20; ++i) {
-      sink_->get(key(i), kChunkBytes, FetchPriority::kForeground, TimePoint::max(),
-                 [](const Result<MemoryObjPtr>&) {});
-      sink_->get(key(i), kChunkBytes, FetchPriority::kPrefetch, TimePoint::max(),
-                 [](const Result<MemoryObjPtr>&) {});
+      sink->get(key(i), kChunkBytes, FetchPriority::kForeground, TimePoint::max(),
+                [](const Result<MemoryObjPtr>&) {});
+      sink->get(key(i), kChunkBytes, FetchPriority::kPrefetch, TimePoint::max(),
+                [](const Result<MemoryObjPtr>&) {});
     }
   });
-  EXPECT_TRUE(eventually([&] { return store_->num_held() == 4; }));
-  EXPECT_TRUE(eventually([&] { return sink_->stats().queued_items == 36; }));
-  EXPECT_EQ(sink_->stats().in_flight_bytes, 4 * kChunkBytes);
+  EXPECT_TRUE(eventually([&] { return store->num_held() == 4; }));
+  EXPECT_TRUE(eventually([&] { return sink->stats().queued_items == 36; }));
+  EXPECT_EQ(sink->stats().in_flight_bytes, 4 * kChunkBytes);
 }
 
 TEST_F(SinkTest, OneThatGivesNothingForLongIsNotAskedForMore) {
-  store_->holds_gets = true;
+  store->holds_gets = true;
   // Shared with what is still held, or posted, when this frame is gone.
   const auto refused = std::make_shared<std::atomic<int>>(0);
   const auto ask = [this, refused] {
-    control_->post([this, refused] {
-      sink_->get(key(1), kChunkBytes, FetchPriority::kForeground, TimePoint::max(),
-                 [refused](const Result<MemoryObjPtr>& got) {
-                   if (!got && got.error().code() == StatusCode::kUnavailable) ++*refused;
-                 });
+    control->post([this, refused] {
+      sink->get(key(1), kChunkBytes, FetchPriority::kForeground, TimePoint::max(),
+                [refused](const Result<MemoryObjPtr>& got) {
+                  if (!got && got.error().code() == StatusCode::kUnavailable) ++*refused;
+                });
     });
   };
   ask();
@@ -118,9 +118,9 @@ TEST_F(SinkTest, ThousandsOfKeysAreAskedForInSlices) {
   std::vector<CacheEngineKey> keys;
   for (int i = 0; i < 3000; ++i) keys.push_back(key(i));
   std::promise<std::vector<Holding>> promise;
-  control_->post([&] {
-    sink_->put(key(2500), chunk(), [&](const Status&) {
-      sink_->contains(keys, TimePoint::max(), [&](std::vector<Holding> holdings) {
+  control->post([&] {
+    sink->put(key(2500), chunk(), [&](const Status&) {
+      sink->contains(keys, TimePoint::max(), [&](std::vector<Holding> holdings) {
         promise.set_value(std::move(holdings));
       });
     });

@@ -33,9 +33,9 @@ class ReplayProcess : public ::testing::Test {
     words.insert(words.end(), more.begin(), more.end());
     return words;
   }
-  std::string config_path() const { return directory_.file("config.yaml"); }
-  std::string report_path() const { return directory_.file("report.json"); }
-  std::string disk_path() const { return directory_.file("disk"); }
+  std::string config_path() const { return directory.file("config.yaml"); }
+  std::string report_path() const { return directory.file("report.json"); }
+  std::string disk_path() const { return directory.file("disk"); }
 
   void configure(const std::string& more = "") {
     std::ofstream file(config_path());
@@ -81,7 +81,7 @@ class ReplayProcess : public ::testing::Test {
     return files;
   }
 
-  TempDir directory_;
+  TempDir directory;
 };
 
 void flip_bit(const std::filesystem::path& path, std::streamoff at) {
