@@ -20,6 +20,9 @@ struct CacheLimits {
   Duration lookup_timeout = std::chrono::seconds(3);
   Duration pin_timeout = std::chrono::seconds(300);
   size_t prefetch_max_in_flight_bytes = size_t{256} << 20;
+  /// That one retrieve reads ahead of its scatters: enough for a disk at depth, little enough for
+  /// several retrieves at once. Two chunks at least, so that one is read while one is scattered.
+  size_t read_ahead_bytes = size_t{64} << 20;
   int64_t min_retrieve_tokens = 0;
   size_t copy_threads = 1;
 };

@@ -6,9 +6,6 @@
 namespace kvferry {
 namespace {
 
-/// Bytes that one retrieve reads ahead of its scatters: enough for a disk at depth, little enough
-/// for several retrieves at once.
-constexpr size_t kReadAheadBytes = size_t{64} << 20;
 constexpr size_t kMaxChunksAhead = 64;
 /// No more than wait in the queue of a sink.
 constexpr size_t kMaxLayerwiseChunks = 2048;
@@ -44,8 +41,9 @@ int64_t RetrieveOperation::tokens_before(size_t index) const {
 size_t RetrieveOperation::window() const {
   const size_t slots = context_.pool.usage().num_slots;
   if (on_layer_) return std::min(slots, kMaxLayerwiseChunks);
-  return std::clamp<size_t>(kReadAheadBytes / context_.space.chunk_bytes(), 1,
-                            std::clamp<size_t>(slots / 2, 1, kMaxChunksAhead));
+  const size_t most = std::clamp<size_t>(slots / 2, 1, kMaxChunksAhead);
+  return std::clamp(context_.limits.read_ahead_bytes / context_.space.chunk_bytes(),
+                    std::min<size_t>(2, most), most);
 }
 
 void RetrieveOperation::start(TimePoint deadline) {

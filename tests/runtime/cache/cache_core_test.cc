@@ -164,6 +164,21 @@ TEST(CacheCore, EqualChunksInFlightAreFetchedOnce) {
   EXPECT_TRUE(bench.holds(second, 2 * kChunk));
 }
 
+TEST(CacheCore, TheNextChunkIsReadWhileOneIsScatteredHoweverLargeTheyAre) {
+  CacheLimits limits;
+  limits.read_ahead_bytes = 1;
+  CacheBench bench({.has_memory = false, .limits = limits});
+  const auto source = bench.filled(CacheBench::prompt(4 * kChunk, 1));
+  bench.store(source);
+  bench.stores[0]->holds_gets = true;
+  const auto target = bench.poisoned(source.tokens);
+  auto operation = bench.core->retrieve(target.paged(), {});
+  ASSERT_TRUE(eventually([&] { return bench.stores[0]->num_held() == 2; }));
+  bench.stores[0]->release_held();
+  EXPECT_EQ(operation.wait().tokens, 4 * kChunk);
+  EXPECT_TRUE(bench.holds(target, 4 * kChunk));
+}
+
 TEST(CacheCore, ALateReadIsAMissAndTouchesNoPageAfterwards) {
   CacheBench bench({.has_memory = false});
   const auto source = bench.filled(CacheBench::prompt(2 * kChunk, 1));
