@@ -1,9 +1,11 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "backends/external/factory.h"
 #include "conformance/backend_contract.h"
@@ -39,12 +41,18 @@ class PluginCheckFixture final : public BackendContractFixture {
   Result<std::unique_ptr<StorageBackend>> reopen(const BackendContext& context) override;
   BackendTraits traits() const override { return traits_; }
 
+  /// Takes what instances log. Borrowed; set before the first is made.
+  void set_logger(Logger& logger) { logger_ = &logger; }
+  /// Called whenever an instance has been made.
+  void set_on_made(std::function<void()> on_made) { on_made_ = std::move(on_made); }
   const CountedMetrics& metrics() const { return metrics_; }
 
  private:
   const ExternalOptions options_;
   const BackendTraits traits_;
   CountedMetrics metrics_;
+  Logger* logger_ = nullptr;
+  std::function<void()> on_made_;
   std::string root_;  // of the folders; empty until one is needed
   int num_stores_ = 0;
 };

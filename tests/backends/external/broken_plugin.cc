@@ -1,5 +1,6 @@
 #include <condition_variable>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <mutex>
@@ -124,6 +125,7 @@ kvferry_instance* create(const kvferry_host* host, const char*, char* error, siz
   const char* fault = host->setting(host, "fault");
   const std::string name = fault != nullptr ? fault : "";
   if (name == "hangs_in_create") hang();
+  if (name == "aborts_in_create") std::abort();
   if (name == "throws_in_create") throw std::runtime_error("no such server");
   if (name == "fails_silently") return nullptr;
   if (name == "fails_in_create") {
@@ -208,7 +210,16 @@ void get_one(const kvferry_instance& self, const kvferry_key_item& item) {
   self.complete(item.id, KVFERRY_OK);
 }
 
-void get(kvferry_instance* self, const kvferry_call*, const kvferry_key_item* items, size_t count) {
+/// What happens where one case of the contract passes, and no other.
+void on_prefetch(const kvferry_instance& self) {
+  if (self.is("aborts_on_prefetch")) std::abort();
+  if (self.is("exits_on_prefetch")) std::_Exit(0);
+  if (self.is("hangs_at_exit_after_prefetch")) std::atexit(hang);
+}
+
+void get(kvferry_instance* self, const kvferry_call* call, const kvferry_key_item* items,
+         size_t count) {
+  if (call->intent == KVFERRY_PREFETCH) on_prefetch(*self);
   for (size_t i = 0; i < count; ++i) get_one(*self, items[i]);
 }
 
