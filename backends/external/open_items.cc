@@ -87,6 +87,12 @@ OpenItems::Ptr OpenItems::find_given(kvferry_item id) const {
   return found->second;
 }
 
+bool OpenItems::was_given(kvferry_item id) const {
+  const auto found = items_.find(id);
+  if (found != items_.end()) return found->second->state != OpenItem::State::kQueued;
+  return id > 0 && id < next_id_;
+}
+
 Status OpenItems::charge(OpenItem& item, size_t bytes) {
   if (in_flight_.bytes > 0 && in_flight_.bytes + bytes > limits_.max_in_flight_bytes) {
     return Status(StatusCode::kResourceExhausted,

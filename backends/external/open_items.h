@@ -90,6 +90,8 @@ class OpenItems {
 
   /// The item, if the plugin has it; it stays.
   Ptr find_given(kvferry_item id) const;
+  /// Whether the plugin has it, or had it.
+  bool was_given(kvferry_item id) const;
   /// Counts memory that a given item now holds.
   /// Errors: kResourceExhausted beyond the credits.
   Status charge(OpenItem& item, size_t bytes);

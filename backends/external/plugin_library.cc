@@ -18,18 +18,6 @@ bool is_file(const std::string& path) {
   return ::stat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode);
 }
 
-/// "a:b" in parts; empty ones are left out.
-std::vector<std::string> split(const std::string& text, char separator) {
-  std::vector<std::string> parts;
-  size_t begin = 0;
-  while (begin <= text.size()) {
-    const size_t end = std::min(text.find(separator, begin), text.size());
-    if (end > begin) parts.push_back(text.substr(begin, end - begin));
-    begin = end + 1;
-  }
-  return parts;
-}
-
 bool ends_with(const std::string& text, const std::string& end) {
   return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
 }
@@ -47,14 +35,14 @@ std::vector<std::string> file_names(const std::string& module_path) {
   return {"lib" + name + ".so", name + ".so", name};
 }
 
-Status not_found(const std::string& module_path, const std::string& search_path,
+Status not_found(const std::string& module_path, const std::vector<std::string>& search_path,
                  const std::vector<std::string>& names) {
   std::string message = "module_path '" + module_path + "' names no library: ";
   if (search_path.empty()) {
     message += "no folder to search for " + names.front();
   } else {
-    message +=
-        names.front() + (names.size() > 1 ? " or " + names[1] : "") + " is not in " + search_path;
+    message += names.front() + (names.size() > 1 ? " or " + names[1] : "") + " is not in ";
+    for (size_t i = 0; i < search_path.size(); ++i) message += (i > 0 ? ", " : "") + search_path[i];
   }
   if (is_dotted_name(module_path)) {
     message +=
@@ -124,7 +112,7 @@ Status check_table(const kvferry_backend_class& table, const std::string& name) 
 }  // namespace
 
 Result<std::string> find_plugin_library(const std::string& module_path,
-                                        const std::string& search_path) {
+                                        const std::vector<std::string>& search_path) {
   if (module_path.empty()) {
     return make_error(StatusCode::kInvalidArgument,
                       "module_path is empty; set it to the plugin's library");
@@ -135,7 +123,7 @@ Result<std::string> find_plugin_library(const std::string& module_path,
                       "module_path '" + module_path + "' is not a file; set it to the library");
   }
   const std::vector<std::string> names = file_names(module_path);
-  for (const std::string& folder : split(search_path, ':')) {
+  for (const std::string& folder : search_path) {
     for (const std::string& name : names) {
       const std::string path = folder + "/" + name;  // NOLINT(performance-inefficient-*)
       if (is_file(path)) return path;

@@ -247,7 +247,8 @@ std::vector<KeySpec> make_own_keys() {
        .home = kOurs,
        .field = CustomField{"list", set_plugin_path, show_plugin_path},
        .meaning = "Directories in which the modules of external backends are looked for, in order; "
-                  "as text, DIR:DIR."},
+                  "as text, DIR:DIR. Last in lib/kvferry/plugins of the prefix that kvferry is "
+                  "installed in."},
       {.name = "plugin_timeout_ms",
        .home = kOurs,
        .field = [](CacheConfig& c) -> Duration& { return c.plugins.call_timeout; },

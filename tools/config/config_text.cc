@@ -155,11 +155,11 @@ std::string built_text(const CacheConfig& config) {
   text += "threads  " + std::to_string(config.copy_threads) + " to copy, " +
           std::to_string(config.io_threads) + " for what blocks in each tier\n";
   if (!config.external_backends.empty()) {
-    text += "plugins  " + time_text(config.plugins.call_timeout) + " a call, " +
-            std::to_string(config.plugins.max_in_flight) + " calls at once; looked for in " +
-            (config.plugins.search_path.empty() ? "no other place than their module_path"
-                                                : value_of("plugin_path", config)) +
-            "\n";
+    text +=
+        "plugins  " + time_text(config.plugins.call_timeout) + " a call, " +
+        std::to_string(config.plugins.max_in_flight) + " calls at once; looked for in " +
+        (config.plugins.search_path.empty() ? "" : value_of("plugin_path", config) + ", then ") +
+        "lib/kvferry/plugins of this kvferry\n";
   }
   text += "metrics  " +
           (config.metrics.port == 0 ? "none"

@@ -4,6 +4,7 @@
 
 #include "backends/external/plugin_library.h"
 #include "runtime/config/load_config.h"
+#include "runtime/plugin_folder.h"
 #include "tools/flag_values.h"
 
 namespace kvferry {
@@ -57,9 +58,7 @@ Result<CheckOptions> make_check_options(const PluginCheckFlags& flags) {
   int64_t seconds = options.case_limit.count();
   KVFERRY_RETURN_IF_ERROR(read_number("--timeout", flags.timeout, 1, kMaxCaseSeconds, seconds));
   options.case_limit = std::chrono::seconds(seconds);
-  for (const std::string& folder : config.plugins.search_path) {
-    external.search_path += folder + ":";  // NOLINT(performance-inefficient-string-concatenation)
-  }
+  external.search_path = plugin_search_path(config.plugins);
   KVFERRY_ASSIGN_OR_RETURN(external.module_path,
                            find_plugin_library(flags.library, external.search_path));
   return options;

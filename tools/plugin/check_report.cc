@@ -25,7 +25,7 @@ uint64_t count_of(const CaseVerdict& verdict, const char* counter) {
 
 std::string describe_failure(const std::string& library, const CaseEnd& end) {
   const CaseReport& report = end.report;
-  const std::string verdict = report.verdict.has_value() ? report.verdict->failure : "";
+  std::string verdict = report.verdict.has_value() ? report.verdict->failure : "";
   if (end.fault.empty()) return verdict;
   std::string text = "its process " + end.fault;
   if (!report.is_made) {

@@ -36,8 +36,8 @@ class PluginLibrary : public testing::Test {
 };
 
 TEST_F(PluginLibrary, IsFoundByPathByNameAndByTheLastOfADottedName) {
-  EXPECT_THAT(find_plugin_library(path_, ""), IsOkAndHolds(path_));
-  const std::string folders = "/nowhere::" + folder_;
+  EXPECT_THAT(find_plugin_library(path_, {}), IsOkAndHolds(path_));
+  const std::vector<std::string> folders = {"/nowhere", folder_};
   for (const char* name : {"memory", "libmemory.so", "lmc_memory.memory"}) {
     EXPECT_THAT(find_plugin_library(name, folders), IsOkAndHolds(path_)) << name;
   }
@@ -47,24 +47,23 @@ TEST_F(PluginLibrary, EarlierFolderWins) {
   const std::string other = folder_ + "/other";
   std::filesystem::create_directory(other);
   std::filesystem::copy_file(path_, other + "/memory.so");
-  EXPECT_THAT(find_plugin_library("memory", other + ":" + folder_),
-              IsOkAndHolds(other + "/memory.so"));
+  EXPECT_THAT(find_plugin_library("memory", {other, folder_}), IsOkAndHolds(other + "/memory.so"));
 }
 
 TEST_F(PluginLibrary, AbsentOneIsNamedWithWhatToSet) {
-  EXPECT_THAT(find_plugin_library(folder_ + "/absent.so", ""),
+  EXPECT_THAT(find_plugin_library(folder_ + "/absent.so", {}),
               StatusIs(StatusCode::kNotFound, HasSubstr("absent.so' is not a file")));
-  EXPECT_THAT(find_plugin_library("absent", folder_),
+  EXPECT_THAT(find_plugin_library("absent", {"/nowhere", folder_}),
               StatusIs(StatusCode::kNotFound,
-                       AllOf(HasSubstr("libabsent.so or absent.so is not in " + folder_),
+                       AllOf(HasSubstr("libabsent.so or absent.so is not in /nowhere, " + folder_),
                              HasSubstr("KVFERRY_PLUGIN_PATH"), Not(HasSubstr("Python")))));
-  EXPECT_THAT(find_plugin_library("", folder_),
+  EXPECT_THAT(find_plugin_library("", {folder_}),
               StatusIs(StatusCode::kInvalidArgument, HasSubstr("module_path is empty")));
 }
 
 TEST_F(PluginLibrary, PythonModuleIsToldApart) {
   EXPECT_THAT(
-      find_plugin_library("lmc_external_log_backend.lmc_external_log_backend", folder_),
+      find_plugin_library("lmc_external_log_backend.lmc_external_log_backend", {folder_}),
       StatusIs(StatusCode::kNotFound, AllOf(HasSubstr("looks like a Python module of LMCache"),
                                             HasSubstr("liblmc_external_log_backend.so"),
                                             HasSubstr("KVFERRY_PLUGIN_PATH"))));
