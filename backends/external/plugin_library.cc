@@ -10,8 +10,13 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "core/printable.h"
+
 namespace kvferry {
 namespace {
+
+// Of what a plugin calls itself, in messages.
+constexpr size_t kMaxNameBytes = 128;
 
 bool is_file(const std::string& path) {
   struct stat info {};
@@ -69,12 +74,24 @@ std::string loader_error() {
   return text != nullptr ? text : "no reason given";
 }
 
+std::string shown(const char* text) {
+  return text == nullptr
+             ? ""
+             : detail::printable({text, ::strnlen(text, kMaxNameBytes + 1)}, kMaxNameBytes);
+}
+
+bool has_name(const kvferry_backend_class* table) {
+  return table != nullptr && KVFERRY_HAS(table, kvferry_backend_class, name) &&
+         table->name != nullptr;
+}
+
 std::string class_names(const kvferry_plugin& plugin) {
+  constexpr size_t kMaxNames = 16;
   std::string names;
   for (size_t i = 0; i < plugin.class_count; ++i) {
-    const kvferry_backend_class* each = plugin.classes[i];
-    if (each == nullptr || each->name == nullptr) continue;
-    names += (names.empty() ? "" : ", ") + std::string(each->name);
+    if (!has_name(plugin.classes[i])) continue;
+    if (i >= kMaxNames) return names + ", ...";
+    names += (names.empty() ? "" : ", ") + shown(plugin.classes[i]->name);
   }
   return names.empty() ? "none" : names;
 }
@@ -168,6 +185,12 @@ Result<PluginClass> find_plugin_class(const kvferry_plugin* plugin, const std::s
                           " is a plugin that offers nothing: its kvferry_plugin_query() "
                           "returns NULL");
   }
+  if (!KVFERRY_HAS(plugin, kvferry_plugin, abi_minor)) {
+    return make_error(StatusCode::kInvalidArgument,
+                      path + " is a plugin with a table of " + std::to_string(plugin->size) +
+                          " bytes, shorter than that of any version; its author must set `size` "
+                          "in the kvferry_plugin");
+  }
   if (plugin->abi_major != KVFERRY_ABI_MAJOR) {
     return make_error(StatusCode::kUnimplemented,
                       path + " was built for version " + std::to_string(plugin->abi_major) + "." +
@@ -185,15 +208,15 @@ Result<PluginClass> find_plugin_class(const kvferry_plugin* plugin, const std::s
   }
   for (size_t i = 0; i < plugin->class_count; ++i) {
     const kvferry_backend_class* each = plugin->classes[i];
-    if (each == nullptr || each->name == nullptr) continue;
+    if (!has_name(each)) continue;
     const bool is_it = class_name.empty() ? plugin->class_count == 1
                                           : std::strcmp(each->name, class_name.c_str()) == 0;
     if (!is_it) continue;
     PluginClass found;
     found.library_path = path;
-    found.plugin_version = plugin->version != nullptr ? plugin->version : "";
+    found.plugin_version = shown(plugin->version);
     found.table = copy_table(*each);
-    KVFERRY_RETURN_IF_ERROR(check_table(found.table, each->name).with_context(path));
+    KVFERRY_RETURN_IF_ERROR(check_table(found.table, shown(each->name)).with_context(path));
     return found;
   }
   return make_error(StatusCode::kNotFound,
