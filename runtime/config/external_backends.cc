@@ -80,7 +80,7 @@ class Collector {
   std::vector<ExternalBackendConfig> finish() {
     std::vector<ExternalBackendConfig> backends;
     for (Place& place : places_) {
-      if (place.backend.module_path.empty() && !place.has_error) {
+      if (place.backend.module_path.empty() && !place.has_error && !has_nested_entries_) {
         findings_.fail(place.where, "extra_config.external_backend." + place.backend.name +
                                         ".module_path is not set; set it, or take " +
                                         quoted(place.backend.name) + " from the list");
@@ -116,6 +116,15 @@ class Collector {
     if (Place* place = find(nearest)) place->has_error = true;  // one mistake, one error
   }
   void add_stranger(std::string_view entry, const std::string& where) {
+    // LMCache's keys have dots and are no maps in maps.
+    if (entry == "external_backend" || entry == "storage_plugin") {
+      has_nested_entries_ = true;
+      findings_.fail(where, "key " + quoted(entry) +
+                                " of extra_config must have each setting in "
+                                "one line, as " +
+                                std::string(entry) + ".NAME.module_path: FILE");
+      return;
+    }
     for (size_t i = 0; i < kWrongPrefixes.size(); ++i) {
       if (!entry.starts_with(kWrongPrefixes[i])) continue;
       findings_.fail(where, "key " + quoted(entry) + " of extra_config must start with '" +
@@ -147,6 +156,7 @@ class Collector {
 
   ConfigFindings& findings_;
   std::vector<Place> places_;
+  bool has_nested_entries_ = false;  // one mistake, one error
 };
 
 bool is_secret_key(std::string_view key) {
