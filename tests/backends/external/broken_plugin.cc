@@ -15,11 +15,11 @@
 // A backend that keeps chunks in memory, and does so wrongly in one way: its setting `fault`, else
 // what it was compiled with. What is exported besides lets tests move it.
 
-#ifndef BROKEN_FAULT
-#define BROKEN_FAULT ""
+#ifndef KVFERRY_BROKEN_FAULT
+#define KVFERRY_BROKEN_FAULT ""
 #endif
-#ifndef BROKEN_ABI_MAJOR
-#define BROKEN_ABI_MAJOR KVFERRY_ABI_MAJOR
+#ifndef KVFERRY_BROKEN_ABI_MAJOR
+#define KVFERRY_BROKEN_ABI_MAJOR KVFERRY_ABI_MAJOR
 #endif
 
 namespace {
@@ -136,7 +136,7 @@ std::string text(const kvferry_bytes& bytes) {
 
 kvferry_instance* create(const kvferry_host* host, const char*, char* error, size_t error_size) {
   const char* fault = host->setting(host, "fault");
-  const std::string name = fault != nullptr ? fault : BROKEN_FAULT;
+  const std::string name = fault != nullptr ? fault : KVFERRY_BROKEN_FAULT;
   if (name == "hangs_in_create") hang();
   if (name == "aborts_in_create") std::abort();
   if (name == "throws_in_create") throw std::runtime_error("no such server");
@@ -176,7 +176,7 @@ void put_one(kvferry_instance& self, const kvferry_chunk_item& item) {
   const std::string key = text(item.key);
   if (self.is("loses_puts")) return;
   if (self.is("stale") && self.chunks.count(key) > 0) return;
-  if (self.is("leaks")) new std::string(text(item.payload));
+  if (self.is("leaks")) new std::string(text(item.payload));  // NOLINT(clang-analyzer-*)
   self.chunks[key] = {text(item.header), text(item.payload)};
 }
 
@@ -200,7 +200,7 @@ Chunk bent(const kvferry_instance& self, Chunk chunk) {
 }
 
 void get_one(kvferry_instance& self, const kvferry_key_item& item) {
-  if (self.is("crashes_in_get")) *static_cast<volatile char*>(nullptr) = 0;
+  if (self.is("crashes_in_get")) *static_cast<volatile char*>(nullptr) = 0;  // NOLINT
   const auto found = self.chunks.find(text(item.key));
   if (found == self.chunks.end()) {
     self.complete(item.id, KVFERRY_NO);
@@ -282,7 +282,7 @@ const kvferry_backend_class kBroken = {sizeof(kvferry_backend_class),
                                        cancel};
 const kvferry_backend_class* const kClasses[] = {&kBroken};
 const kvferry_plugin kPlugin = {
-    sizeof(kvferry_plugin), BROKEN_ABI_MAJOR, KVFERRY_ABI_MINOR, "0", kClasses, 1};
+    sizeof(kvferry_plugin), KVFERRY_BROKEN_ABI_MAJOR, KVFERRY_ABI_MINOR, "0", kClasses, 1};
 
 }  // namespace
 

@@ -200,6 +200,7 @@ class PluginBench {
   }
   static std::vector<CacheEngineKey> keys(int count) {
     std::vector<CacheEngineKey> keys;
+    keys.reserve(static_cast<size_t>(count));
     for (int i = 0; i < count; ++i) keys.push_back(key(i));
     return keys;
   }
@@ -231,24 +232,24 @@ class PluginBench {
   Ends<Status> put(int number) {
     const std::vector<CacheEngineKey> keys{key(number)};
     const std::vector<MemoryObjPtr> objs{object(number)};
-    const Ends<Status> ends(1);
+    Ends<Status> ends(1);
     backend_->submit_put(keys, objs, {}, ends);
     return ends;
   }
   Ends<Result<MemoryObjPtr>> get(int number, TimePoint deadline = TimePoint::max()) {
     const std::vector<CacheEngineKey> keys{key(number)};
-    const Ends<Result<MemoryObjPtr>> ends(1);
+    Ends<Result<MemoryObjPtr>> ends(1);
     backend_->submit_get(keys, {.intent = GetIntent::kForeground, .deadline = deadline}, ends);
     return ends;
   }
   Ends<Result<bool>> contains(int count = 1) {
-    const Ends<Result<bool>> ends(static_cast<size_t>(count));
+    Ends<Result<bool>> ends(static_cast<size_t>(count));
     backend_->submit_contains(keys(count), ends);
     return ends;
   }
   /// Whether close() has ended, when it will.
   Ends<bool> close() {
-    const Ends<bool> ended(1);
+    Ends<bool> ended(1);
     backend_->close([ended] { ended(0, true); });
     return ended;
   }

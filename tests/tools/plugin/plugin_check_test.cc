@@ -30,12 +30,12 @@ class PluginCheck : public ::testing::Test {
   /// The report of a check of a library, with more flags.
   nlohmann::json check(const std::string& library, const std::vector<std::string>& more,
                        int expected_code) {
-    std::vector<std::string> words = {library, "--json", folder_.file("check.json")};
+    std::vector<std::string> words = {library, "--json", folder.file("check.json")};
     words.insert(words.end(), more.begin(), more.end());
     Subprocess run = PluginCheck::run(words);
     EXPECT_EQ(run.wait(kRunLimit), expected_code) << run.out() << run.err();
-    out_ = run.out();
-    std::ifstream file(folder_.file("check.json"));
+    out = run.out();
+    std::ifstream file(folder.file("check.json"));
     return nlohmann::json::parse(file, nullptr, false);
   }
 
@@ -56,8 +56,8 @@ class PluginCheck : public ::testing::Test {
     return refused.err();
   }
 
-  TempDir folder_;
-  std::string out_;
+  TempDir folder;
+  std::string out;
 };
 
 TEST_F(PluginCheck, PassesAnHonestBackend) {
@@ -67,7 +67,7 @@ TEST_F(PluginCheck, PassesAnHonestBackend) {
   EXPECT_TRUE(report["traits"]["retains"]);
   EXPECT_GT(report["cases"].size(), 20U);
   EXPECT_GT(report["put_gb_per_s"], 0);
-  EXPECT_THAT(out_, HasSubstr("It keeps the contract."));
+  EXPECT_THAT(out, HasSubstr("It keeps the contract."));
 }
 
 TEST_F(PluginCheck, NamesTheCasesThatABrokenBackendFails) {
@@ -86,18 +86,18 @@ TEST_F(PluginCheck, FindsBadMannersThatTheContractCannotSee) {
 }
 
 TEST_F(PluginCheck, RefusesWhatItCannotLoad) {
-  EXPECT_THAT(refusal({folder_.file("absent.so")}), HasSubstr("absent.so' is not a file"));
+  EXPECT_THAT(refusal({folder.file("absent.so")}), HasSubstr("absent.so' is not a file"));
   EXPECT_THAT(refusal({C_BACKEND, "--class", "Other"}), HasSubstr("CMemoryBackend"));
   EXPECT_THAT(refusal({C_BACKEND, "--set", "max_bytes"}),
               HasSubstr("'max_bytes' is not KEY=VALUE"));
   EXPECT_THAT(refusal({C_BACKEND, "--set", "max_bytes=many"}),
               HasSubstr("max_bytes is 'many'; give a number"));
   EXPECT_THAT(refusal({C_BACKEND, "--timeout", "soon"}), HasSubstr("--timeout: 'soon'"));
-  EXPECT_THAT(refusal({C_BACKEND, "--log", folder_.file("no/log")}), HasSubstr("--log"));
+  EXPECT_THAT(refusal({C_BACKEND, "--log", folder.file("no/log")}), HasSubstr("--log"));
 }
 
 TEST_F(PluginCheck, TakesClassAndSettingsFromAConfiguration) {
-  const std::string config = folder_.file("config.yaml");
+  const std::string config = folder.file("config.yaml");
   std::ofstream(config) << "external_backends: \"store\"\n"
                            "extra_config:\n"
                            "  external_backend.store.module_path: elsewhere\n"
@@ -115,7 +115,7 @@ TEST_F(PluginCheck, RunsOneCaseAloneForADebugger) {
 }
 
 TEST_F(PluginCheck, KeepsTheLogOfAllCases) {
-  const std::string log = folder_.file("log");
+  const std::string log = folder.file("log");
   check(LOG_BACKEND, {"--log", log}, 0);
   std::ifstream file(log);
   const std::string text{std::istreambuf_iterator<char>(file), {}};
@@ -125,7 +125,7 @@ TEST_F(PluginCheck, KeepsTheLogOfAllCases) {
 
 TEST_F(PluginCheck, CrashInOneCaseIsNamedAndTheOthersStillRun) {
   const auto report = check(BROKEN_PLUGIN, {"--set", "fault=aborts_on_prefetch"}, 1);
-  EXPECT_EQ(report["failed"], 2) << out_;  // prefetches
+  EXPECT_EQ(report["failed"], 2) << out;  // prefetches
   const auto failed = find_case(report, "PrefetchReachesTheHandler");
   EXPECT_EQ(failed["verdict"], "FAIL");
   EXPECT_THAT(std::string(failed["text"]),
@@ -137,7 +137,7 @@ TEST_F(PluginCheck, CrashInOneCaseIsNamedAndTheOthersStillRun) {
 TEST_F(PluginCheck, HangOfTheProcessIsNamedAndStopped) {
   const auto report =
       check(BROKEN_PLUGIN, {"--set", "fault=hangs_at_exit_after_prefetch", "--timeout", "10"}, 1);
-  EXPECT_EQ(report["failed"], 2) << out_;  // prefetches
+  EXPECT_EQ(report["failed"], 2) << out;  // prefetches
   EXPECT_THAT(std::string(find_case(report, "PrefetchReachesTheHandler")["text"]),
               AllOf(HasSubstr("did not end within 10 s and was stopped"),
                     HasSubstr("after the case was through")));
@@ -145,7 +145,7 @@ TEST_F(PluginCheck, HangOfTheProcessIsNamedAndStopped) {
 
 TEST_F(PluginCheck, ExitInTheMiddleOfACaseIsNoPass) {
   const auto report = check(BROKEN_PLUGIN, {"--set", "fault=exits_on_prefetch"}, 1);
-  EXPECT_EQ(report["failed"], 2) << out_;  // prefetches
+  EXPECT_EQ(report["failed"], 2) << out;  // prefetches
   EXPECT_THAT(std::string(find_case(report, "PrefetchReachesTheHandler")["text"]),
               HasSubstr("ended with exit code 0"));
 }
