@@ -80,11 +80,7 @@ class Collector {
   std::vector<ExternalBackendConfig> finish() {
     std::vector<ExternalBackendConfig> backends;
     for (Place& place : places_) {
-      if (place.backend.module_path.empty() && !place.has_error && !has_nested_entries_) {
-        findings_.fail(place.where, "extra_config.external_backend." + place.backend.name +
-                                        ".module_path is not set; set it, or take " +
-                                        quoted(place.backend.name) + " from the list");
-      }
+      if (!place.has_error && !has_nested_entries_) check_complete(place);
       backends.push_back(std::move(place.backend));
     }
     return backends;
@@ -102,6 +98,18 @@ class Collector {
     const auto found = std::ranges::find_if(
         places_, [&](const Place& place) { return place.backend.name == name; });
     return found == places_.end() ? nullptr : &*found;
+  }
+  void check_complete(const Place& place) {
+    const ExternalBackendConfig& backend = place.backend;
+    const std::string prefix = "extra_config.external_backend." + backend.name;
+    if (backend.module_path.empty()) {
+      findings_.fail(place.where, prefix + ".module_path is not set; set it, or take " +
+                                      quoted(backend.name) + " from the list");
+    } else if (backend.class_name.empty()) {
+      findings_.fail(place.where, prefix +
+                                      ".class_name is not set; set it to a class of the library, "
+                                      "which 'kvferry plugin check LIBRARY' names");
+    }
   }
   void fail(const ConfigSetting& setting, const std::string& text) {
     findings_.fail(setting.where, "key " + quoted(setting.key) + ": " + text);

@@ -35,7 +35,8 @@ TEST_P(MalformedConfig, IsOneErrorWithItsLine) {
   EXPECT_EQ(errors[0].find('\n'), std::string::npos);
 }
 
-const std::string kLog = "external_backend.log.module_path: log\n";
+const std::string kModule = "external_backend.log.module_path: log\n";
+const std::string kLog = kModule + "  external_backend.log.class_name: Log\n";
 
 const Mistake kMistakes[] = {
     // Names.
@@ -108,8 +109,9 @@ const Mistake kMistakes[] = {
     // External backends.
     {"backend_without_module", "chunk_size: 64\nexternal_backends: log\n", 2,
      "extra_config.external_backend.log.module_path is not set"},
-    {"backend_not_listed", "extra_config:\n  " + kLog, 2, "there is no backend 'log'"},
-    {"backend_misspelt", "external_backends: lok\nextra_config:\n  " + kLog, 3, "is 'lok' meant?"},
+    {"backend_not_listed", "extra_config:\n  " + kModule, 2, "there is no backend 'log'"},
+    {"backend_misspelt", "external_backends: lok\nextra_config:\n  " + kModule, 3,
+     "is 'lok' meant?"},
     {"backend_twice", "external_backends: log, log\nextra_config:\n  " + kLog, 1,
      "is listed already"},
     {"backend_in_both_lists",
@@ -117,10 +119,13 @@ const Mistake kMistakes[] = {
      "is listed already"},
     {"backend_prefixes",
      "external_backends: log\nextra_config:\n  " + kLog + "  storage_plugin.log.module_path: b\n",
-     4, "under both prefixes"},
+     5, "under both prefixes"},
     {"backend_plural", "extra_config:\n  external_backends.log.module_path: b\n", 2,
      "without the s"},
     {"backend_no_setting", "extra_config:\n  external_backend.log: b\n", 2, "NAME.KEY"},
+    {"backend_without_class",
+     "external_backends: log\nextra_config:\n  external_backend.log.module_path: b\n", 1,
+     "extra_config.external_backend.log.class_name is not set; set it"},
     {"backend_nested",
      "external_backends: log\nextra_config:\n  external_backend:\n    log: {module_path: x}\n", 3,
      "in one line, as external_backend.NAME.module_path"},
@@ -128,7 +133,7 @@ const Mistake kMistakes[] = {
     {"backend_list_of_lists", "external_backends: [[a]]\n", 1, "must be a list of texts"},
     {"backend_empty_name", "external_backends: 'a,,b'\n", 1, "none of them empty"},
     {"backend_required",
-     "external_backends: log\nextra_config:\n  " + kLog + "  external_backend.log.required: 7\n", 4,
+     "external_backends: log\nextra_config:\n  " + kLog + "  external_backend.log.required: 7\n", 5,
      "neither True nor False"},
     // YAML itself.
     {"no_map", "- chunk_size\n", 1, "must be a map"},

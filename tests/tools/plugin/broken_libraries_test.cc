@@ -20,6 +20,7 @@ constexpr std::chrono::seconds kRunLimit(280);
 constexpr const char* kConfig = R"(external_backends: "acme"
 extra_config:
   external_backend.acme.module_path: acme
+  external_backend.acme.class_name: BrokenBackend
 kvferry:
   plugin_timeout_ms: 200
 )";
