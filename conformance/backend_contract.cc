@@ -33,7 +33,8 @@ std::string why_skipped(const BackendContractCase& contract_case,
     case ContractPart::kRetainsNot:
       return traits.retains ? "the backend retains" : "";
     case ContractPart::kPins:
-      return traits.pins ? "" : "the backend does not pin";
+      if (!traits.pins) return "the backend does not pin";
+      return traits.retains ? "" : "the backend retains nothing that could be pinned";
     case ContractPart::kPinsNot:
       return traits.pins ? "the backend pins" : "";
     case ContractPart::kPersists:

@@ -39,10 +39,14 @@ Status every_item_ends_once(BackendRig& rig) {
     KVFERRY_RETURN_IF_ERROR(rig.put(numbers));
     KVFERRY_RETURN_IF_ERROR(error_of(rig.contains(numbers)));
     KVFERRY_RETURN_IF_ERROR(error_of(rig.get(numbers)));
+    const GetOptions prefetch = {.intent = GetIntent::kPrefetch, .deadline = TimePoint::max()};
+    KVFERRY_RETURN_IF_ERROR(error_of(rig.begin_get(numbers, prefetch).wait(rig.limit())));
+    for (const PinOp op : {PinOp::kPin, PinOp::kUnpin}) {
+      BatchEnds<Result<bool>> ends(op == PinOp::kPin ? "pin" : "unpin", numbers.size());
+      rig.backend().submit_pin(contract_keys(numbers), 1, op, ends.done());
+      KVFERRY_RETURN_IF_ERROR(error_of(ends.wait(rig.limit())));
+    }
     KVFERRY_RETURN_IF_ERROR(error_of(rig.remove(numbers, false)));
-    BatchEnds<Result<bool>> ends("pin", numbers.size());
-    rig.backend().submit_pin(contract_keys(numbers), 1, PinOp::kUnpin, ends.done());
-    KVFERRY_RETURN_IF_ERROR(error_of(ends.wait(rig.limit())));
   }
   return {};
 }

@@ -9,6 +9,7 @@
 #include "backends/remote/factory.h"
 #include "runtime/cache/cache_parts.h"
 #include "runtime/detached_thread.h"
+#include "runtime/plugin_folder.h"
 
 namespace kvferry {
 namespace {
@@ -121,22 +122,13 @@ Status add_remote(const CacheConfig& config, CacheParts& parts) {
   return {};
 }
 
-std::string join(const std::vector<std::string>& parts, char separator) {
-  std::string text;
-  for (const std::string& part : parts) {
-    if (!text.empty()) text += separator;
-    text += part;
-  }
-  return text;
-}
-
 /// What cannot be loaded is left out with a warning, unless it is required.
 Status add_external(const ExternalBackendConfig& external, const CacheConfig& config,
                     CacheParts& parts) {
   ExternalOptions options;
   options.module_path = external.module_path;
   options.class_name = external.class_name;
-  options.search_path = join(config.plugins.search_path, ':');
+  options.search_path = plugin_search_path(config.plugins);
   options.settings = external.settings;
   options.limits.timeout = config.plugins.call_timeout;
   options.limits.close_timeout = config.plugins.call_timeout;

@@ -164,8 +164,17 @@ CLI::App* add_plugin(CLI::App& app, PluginFlags& flags) {
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   add_text(*check, "--config", "FILE", flags.check.config,
-           "Take class and settings of the first of external_backends in this file");
+           "Take class, settings and plugin_timeout_ms of the first of external_backends in this "
+           "file");
+  add_text(*check, "--case", "NAME", flags.check.case_name,
+           "Run this case only, and in this process: for a debugger");
+  add_text(*check, "--timeout", "SECONDS", flags.check.timeout,
+           "A case that takes longer is stopped, and fails. Default: 120");
+  add_text(*check, "--log", "FILE", flags.check.log,
+           "Write what the backend, and kvferry about it, logs there");
   add_text(*check, "--json", "FILE", flags.check.json, "Write the verdicts to this file as well");
+  check->add_option("--report-fd", flags.check.report_fd)
+      ->group("");  // a case's process; not for people
   return plugin;
 }
 

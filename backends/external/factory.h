@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "kvferry/storage_backend.h"
 
@@ -35,12 +36,12 @@ struct PluginLimits {
 
 /// A backend that lives in a library of somebody else's (kvferry/plugin_abi.h).
 struct ExternalOptions {
-  /// A path with '/'; or a name, looked for on search_path as lib<name>.so, <name>.so and <name>.
+  /// A path with '/'; or a name, looked for in search_path as lib<name>.so, <name>.so and <name>.
   /// The last component of a dotted name (LMCache's `package.module`) will do.
   std::string module_path;
   std::string class_name;
-  std::string search_path;  ///< folders with ':' between them (KVFERRY_PLUGIN_PATH)
-  ConfigSection settings;   ///< for the plugin, which reads them by key
+  std::vector<std::string> search_path;  ///< folders; the first one that has it
+  ConfigSection settings;                ///< for the plugin, which reads them by key
   PluginLimits limits;
 };
 

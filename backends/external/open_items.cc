@@ -6,6 +6,20 @@ namespace {
 // Of one call: enough to spare a plugin round trips, few enough to answer before deadlines.
 constexpr size_t kMaxItemsPerCall = 64;
 
+size_t priority_of(const ItemGroup& group) {
+  switch (group.kind) {
+    case PluginCall::kContains:
+    case PluginCall::kPin:
+      return 0;
+    case PluginCall::kGet:
+      return group.intent == GetIntent::kPrefetch ? 1 : 0;
+    case PluginCall::kPut:
+    case PluginCall::kRemove:
+      return 2;
+  }
+  return 0;
+}
+
 }  // namespace
 
 Status OpenItems::add(std::shared_ptr<const ItemGroup> group, size_t index,
@@ -34,7 +48,7 @@ Status OpenItems::add(std::shared_ptr<const ItemGroup> group, size_t index,
   item->held_bytes = bytes;
   ++queued_.items;
   queued_.bytes += bytes;
-  queue_.push_back(item->id);
+  queues_.at(priority_of(*item->group)).push_back(item->id);
   deadlines_.emplace(item->group->deadline, item->id);
   items_.emplace(item->id, std::move(item));
   return Status();
@@ -53,20 +67,31 @@ bool OpenItems::has_credit(size_t bytes) const {
          (in_flight_.bytes == 0 || in_flight_.bytes + bytes <= limits_.max_in_flight_bytes);
 }
 
-bool OpenItems::can_take() const {
-  for (const kvferry_item id : queue_) {
-    const auto found = items_.find(id);
-    if (found != items_.end()) return has_credit(found->second->held_bytes);
+std::optional<size_t> OpenItems::next_queue() {
+  for (size_t i = 0; i < kNumPriorities; ++i) {
+    auto& queue = queues_.at(i);
+    while (!queue.empty() && items_.find(queue.front()) == items_.end()) queue.pop_front();
+    waiting_.at(i) = !queue.empty();
   }
-  return false;
+  const std::optional<size_t> next = turns_.next(waiting_);
+  if (!next.has_value()) return std::nullopt;
+  // Without credit for it nothing else goes before it: it is its turn.
+  const size_t bytes = items_.at(queues_.at(*next).front())->held_bytes;
+  return has_credit(bytes) ? next : std::nullopt;
 }
+
+bool OpenItems::can_take() { return next_queue().has_value(); }
 
 std::vector<OpenItems::Ptr> OpenItems::take(uint64_t call_number) {
   std::vector<Ptr> batch;
-  while (!queue_.empty() && batch.size() < kMaxItemsPerCall) {
-    const auto found = items_.find(queue_.front());
+  const std::optional<size_t> next = next_queue();
+  if (!next.has_value()) return batch;
+  turns_.took(*next, waiting_);
+  auto& queue = queues_.at(*next);
+  while (!queue.empty() && batch.size() < kMaxItemsPerCall) {
+    const auto found = items_.find(queue.front());
     if (found == items_.end()) {
-      queue_.pop_front();
+      queue.pop_front();
       continue;
     }
     const Ptr& item = found->second;
@@ -76,7 +101,7 @@ std::vector<OpenItems::Ptr> OpenItems::take(uint64_t call_number) {
     item->call_number = call_number;
     move(*item, queued_, in_flight_);
     batch.push_back(item);
-    queue_.pop_front();
+    queue.pop_front();
   }
   return batch;
 }
@@ -85,6 +110,12 @@ OpenItems::Ptr OpenItems::find_given(kvferry_item id) const {
   const auto found = items_.find(id);
   if (found == items_.end() || found->second->state == OpenItem::State::kQueued) return nullptr;
   return found->second;
+}
+
+bool OpenItems::was_given(kvferry_item id) const {
+  const auto found = items_.find(id);
+  if (found != items_.end()) return found->second->state != OpenItem::State::kQueued;
+  return id > 0 && id < next_id_;
 }
 
 Status OpenItems::charge(OpenItem& item, size_t bytes) {
@@ -141,14 +172,16 @@ std::vector<OpenItems::Ptr> OpenItems::expire(TimePoint now) {
 
 std::vector<OpenItems::Ptr> OpenItems::remove_queued() {
   std::vector<Ptr> removed;
-  for (const kvferry_item id : queue_) {
-    const auto found = items_.find(id);
-    if (found == items_.end()) continue;
-    deadlines_.erase({found->second->group->deadline, id});
-    removed.push_back(std::move(found->second));
-    items_.erase(found);
+  for (auto& queue : queues_) {
+    for (const kvferry_item id : queue) {
+      const auto found = items_.find(id);
+      if (found == items_.end()) continue;
+      deadlines_.erase({found->second->group->deadline, id});
+      removed.push_back(std::move(found->second));
+      items_.erase(found);
+    }
+    queue.clear();
   }
-  queue_.clear();
   queued_ = ItemCounts();
   return removed;
 }

@@ -1,10 +1,12 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -13,6 +15,7 @@
 #include <vector>
 
 #include "backends/external/factory.h"
+#include "core/priority_turns.h"
 #include "kvferry/plugin_abi.h"
 
 namespace kvferry {
@@ -72,6 +75,9 @@ struct ItemCounts {
 /// Every item that waits for the plugin or is in its hands, by number; the credits that let it have
 /// more; the quarantine.
 ///
+/// What a request waits for (contains, foreground gets, pins) goes to the plugin before prefetches,
+/// those before puts and removes, which keep their order; none starves (PriorityTurns).
+///
 /// Threads: caller serialises
 class OpenItems {
  public:
@@ -86,10 +92,12 @@ class OpenItems {
 
   /// The next items of one group, as many as credits allow; given from now on.
   std::vector<Ptr> take(uint64_t call_number);
-  bool can_take() const;
+  bool can_take();
 
   /// The item, if the plugin has it; it stays.
   Ptr find_given(kvferry_item id) const;
+  /// Whether the plugin has it, or had it.
+  bool was_given(kvferry_item id) const;
   /// Counts memory that a given item now holds.
   /// Errors: kResourceExhausted beyond the credits.
   Status charge(OpenItem& item, size_t bytes);
@@ -116,6 +124,8 @@ class OpenItems {
   bool is_quarantine_full() const;
 
  private:
+  /// The queue whose turn it is, if credits allow its first item.
+  std::optional<size_t> next_queue();
   void move(OpenItem& item, ItemCounts& from, ItemCounts& to);
   bool has_credit(size_t bytes) const;
   void quarantine_item(OpenItem& item);
@@ -123,7 +133,10 @@ class OpenItems {
   const PluginLimits limits_;
   kvferry_item next_id_ = 1;
   std::unordered_map<kvferry_item, Ptr> items_;
-  std::deque<kvferry_item> queue_;  // some may have expired: not in items_ any more
+  // By priority; some may have expired: not in items_ any more.
+  std::array<std::deque<kvferry_item>, kNumPriorities> queues_;
+  PriorityTurns::Waiting waiting_{};  // of queues_, as next_queue() last found them
+  PriorityTurns turns_;
   std::set<std::pair<TimePoint, kvferry_item>> deadlines_;
   ItemCounts queued_;
   ItemCounts in_flight_;

@@ -96,6 +96,16 @@ Status accept_chunk(OpenItem& item) {
                       " bytes that says it has " + std::to_string(header_bytes));
   }
   KVFERRY_ASSIGN_OR_RETURN(ChunkRecord record, decode_chunk_record_header(item.header));
+  const size_t payload_bytes = item.obj->bytes().size();
+  if (payload_bytes != static_cast<size_t>(record.layout.size_bytes)) {
+    return Status(StatusCode::kDataLoss, "returned a payload of " + std::to_string(payload_bytes) +
+                                             " bytes; " + std::to_string(record.layout.size_bytes) +
+                                             " were put with its header");
+  }
+  if (record.key != item.key) {
+    return Status(StatusCode::kDataLoss,
+                  "returned another chunk than was asked for: " + record.key.to_string());
+  }
   return apply_chunk_record(std::move(record), item.key, *item.obj);
 }
 

@@ -29,4 +29,10 @@ bool counts_as_failure(const Status& status);
 
 std::string_view plugin_call_name(PluginCall call);
 
+/// "5000 ms"
+inline std::string milliseconds_text(Duration duration) {
+  return std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(duration).count()) +
+         " ms";
+}
+
 }  // namespace kvferry

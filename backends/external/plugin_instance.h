@@ -2,8 +2,9 @@
 
 #include <deque>
 #include <functional>
-#include <map>
+#include <limits>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -13,6 +14,7 @@
 #include "backends/external/open_items.h"
 #include "backends/external/plugin_library.h"
 #include "backends/external/plugin_services.h"
+#include "backends/external/posted_tasks.h"
 
 namespace kvferry {
 
@@ -55,10 +57,8 @@ class PluginInstance : public std::enable_shared_from_this<PluginInstance> {
   enum class Phase : uint8_t { kStarting, kRunning, kClosing, kClosed, kAbandoned };
   enum class WorkKind : uint8_t { kExit, kTask, kItems, kCancel, kClose, kDestroy };
 
-  struct PostedTask {
-    void (*task)(void*) = nullptr;
-    void* argument = nullptr;
-  };
+  /// No other item ever gets this number.
+  static constexpr kvferry_item kCloseItem = std::numeric_limits<kvferry_item>::max();
 
   /// The next thing that the thread does.
   struct Work {
@@ -70,7 +70,7 @@ class PluginInstance : public std::enable_shared_from_this<PluginInstance> {
 
   PluginInstance(const BackendContext& context, const ExternalOptions& options);
 
-  // On the thread.
+  // On the thread (plugin_start.cc, plugin_thread.cc).
   void run(const std::string& path, const std::string& class_name);
   Status load_and_create(const std::string& path, const std::string& class_name);
   Work next_work() KVFERRY_EXCLUDES(mutex_);
@@ -82,9 +82,17 @@ class PluginInstance : public std::enable_shared_from_this<PluginInstance> {
 
   /// Whether a new item may be queued.
   Status admit(TimePoint now) KVFERRY_REQUIRES(mutex_);
+  // plugin_deadlines.cc
   void arm_timer() KVFERRY_REQUIRES(mutex_);
-  void run_timed_task(uint64_t number) KVFERRY_EXCLUDES(mutex_);
   void on_timer(TimePoint when) KVFERRY_EXCLUDES(mutex_);
+  void note_late(const std::vector<OpenItems::Ptr>& expired, TimePoint now)
+      KVFERRY_REQUIRES(mutex_);
+  Status lateness_of(const OpenItem& item, bool is_stuck) const;
+  // plugin_answers.cc
+  void run_timed_task(uint64_t number) KVFERRY_EXCLUDES(mutex_);
+  void note_answer(const Status& status) KVFERRY_EXCLUDES(mutex_);
+  /// "item 7, which it was never given, during put()": of an item that the plugin does not have.
+  std::string strange_item(kvferry_item id) const KVFERRY_REQUIRES(mutex_);
   /// Ends what nobody waits for any more as `status`, memory included where the plugin never had
   /// it.
   void end_all(const std::vector<OpenItems::Ptr>& items, const Status& status);
@@ -106,9 +114,7 @@ class PluginInstance : public std::enable_shared_from_this<PluginInstance> {
   OpenItems items_ KVFERRY_GUARDED_BY(mutex_);
   CircuitBreaker breaker_ KVFERRY_GUARDED_BY(mutex_);
   bool was_breaker_open_ KVFERRY_GUARDED_BY(mutex_) = false;  // when last published
-  std::deque<PostedTask> tasks_ KVFERRY_GUARDED_BY(mutex_);
-  std::map<uint64_t, PostedTask> timed_tasks_ KVFERRY_GUARDED_BY(mutex_);
-  uint64_t next_timed_task_ KVFERRY_GUARDED_BY(mutex_) = 0;
+  PostedTasks tasks_ KVFERRY_GUARDED_BY(mutex_);
   std::deque<kvferry_item> cancels_ KVFERRY_GUARDED_BY(mutex_);
   uint64_t violations_ KVFERRY_GUARDED_BY(mutex_) = 0;
 
@@ -116,6 +122,7 @@ class PluginInstance : public std::enable_shared_from_this<PluginInstance> {
   uint64_t call_number_ KVFERRY_GUARDED_BY(mutex_) = 0;
   TimePoint call_started_ KVFERRY_GUARDED_BY(mutex_);
   bool is_in_call_ KVFERRY_GUARDED_BY(mutex_) = false;
+  std::optional<PluginCall> call_kind_ KVFERRY_GUARDED_BY(mutex_);  // if it brings items
   bool is_stuck_ KVFERRY_GUARDED_BY(mutex_) = false;
   bool items_are_next_ KVFERRY_GUARDED_BY(mutex_) = false;  // else posted tasks
 

@@ -10,24 +10,17 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "core/printable.h"
+
 namespace kvferry {
 namespace {
+
+// Of what a plugin calls itself, in messages.
+constexpr size_t kMaxNameBytes = 128;
 
 bool is_file(const std::string& path) {
   struct stat info {};
   return ::stat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode);
-}
-
-/// "a:b" in parts; empty ones are left out.
-std::vector<std::string> split(const std::string& text, char separator) {
-  std::vector<std::string> parts;
-  size_t begin = 0;
-  while (begin <= text.size()) {
-    const size_t end = std::min(text.find(separator, begin), text.size());
-    if (end > begin) parts.push_back(text.substr(begin, end - begin));
-    begin = end + 1;
-  }
-  return parts;
 }
 
 bool ends_with(const std::string& text, const std::string& end) {
@@ -47,14 +40,14 @@ std::vector<std::string> file_names(const std::string& module_path) {
   return {"lib" + name + ".so", name + ".so", name};
 }
 
-Status not_found(const std::string& module_path, const std::string& search_path,
+Status not_found(const std::string& module_path, const std::vector<std::string>& search_path,
                  const std::vector<std::string>& names) {
   std::string message = "module_path '" + module_path + "' names no library: ";
   if (search_path.empty()) {
     message += "no folder to search for " + names.front();
   } else {
-    message +=
-        names.front() + (names.size() > 1 ? " or " + names[1] : "") + " is not in " + search_path;
+    message += names.front() + (names.size() > 1 ? " or " + names[1] : "") + " is not in ";
+    for (size_t i = 0; i < search_path.size(); ++i) message += (i > 0 ? ", " : "") + search_path[i];
   }
   if (is_dotted_name(module_path)) {
     message +=
@@ -81,12 +74,24 @@ std::string loader_error() {
   return text != nullptr ? text : "no reason given";
 }
 
+std::string shown(const char* text) {
+  return text == nullptr
+             ? ""
+             : detail::printable({text, ::strnlen(text, kMaxNameBytes + 1)}, kMaxNameBytes);
+}
+
+bool has_name(const kvferry_backend_class* table) {
+  return table != nullptr && KVFERRY_HAS(table, kvferry_backend_class, name) &&
+         table->name != nullptr;
+}
+
 std::string class_names(const kvferry_plugin& plugin) {
+  constexpr size_t kMaxNames = 16;
   std::string names;
   for (size_t i = 0; i < plugin.class_count; ++i) {
-    const kvferry_backend_class* each = plugin.classes[i];
-    if (each == nullptr || each->name == nullptr) continue;
-    names += (names.empty() ? "" : ", ") + std::string(each->name);
+    if (!has_name(plugin.classes[i])) continue;
+    if (i >= kMaxNames) return names + ", ...";
+    names += (names.empty() ? "" : ", ") + shown(plugin.classes[i]->name);
   }
   return names.empty() ? "none" : names;
 }
@@ -124,7 +129,7 @@ Status check_table(const kvferry_backend_class& table, const std::string& name) 
 }  // namespace
 
 Result<std::string> find_plugin_library(const std::string& module_path,
-                                        const std::string& search_path) {
+                                        const std::vector<std::string>& search_path) {
   if (module_path.empty()) {
     return make_error(StatusCode::kInvalidArgument,
                       "module_path is empty; set it to the plugin's library");
@@ -135,7 +140,7 @@ Result<std::string> find_plugin_library(const std::string& module_path,
                       "module_path '" + module_path + "' is not a file; set it to the library");
   }
   const std::vector<std::string> names = file_names(module_path);
-  for (const std::string& folder : split(search_path, ':')) {
+  for (const std::string& folder : search_path) {
     for (const std::string& name : names) {
       const std::string path = folder + "/" + name;  // NOLINT(performance-inefficient-*)
       if (is_file(path)) return path;
@@ -180,6 +185,12 @@ Result<PluginClass> find_plugin_class(const kvferry_plugin* plugin, const std::s
                           " is a plugin that offers nothing: its kvferry_plugin_query() "
                           "returns NULL");
   }
+  if (!KVFERRY_HAS(plugin, kvferry_plugin, abi_minor)) {
+    return make_error(StatusCode::kInvalidArgument,
+                      path + " is a plugin with a table of " + std::to_string(plugin->size) +
+                          " bytes, shorter than that of any version; its author must set `size` "
+                          "in the kvferry_plugin");
+  }
   if (plugin->abi_major != KVFERRY_ABI_MAJOR) {
     return make_error(StatusCode::kUnimplemented,
                       path + " was built for version " + std::to_string(plugin->abi_major) + "." +
@@ -197,15 +208,15 @@ Result<PluginClass> find_plugin_class(const kvferry_plugin* plugin, const std::s
   }
   for (size_t i = 0; i < plugin->class_count; ++i) {
     const kvferry_backend_class* each = plugin->classes[i];
-    if (each == nullptr || each->name == nullptr) continue;
+    if (!has_name(each)) continue;
     const bool is_it = class_name.empty() ? plugin->class_count == 1
                                           : std::strcmp(each->name, class_name.c_str()) == 0;
     if (!is_it) continue;
     PluginClass found;
     found.library_path = path;
-    found.plugin_version = plugin->version != nullptr ? plugin->version : "";
+    found.plugin_version = shown(plugin->version);
     found.table = copy_table(*each);
-    KVFERRY_RETURN_IF_ERROR(check_table(found.table, each->name).with_context(path));
+    KVFERRY_RETURN_IF_ERROR(check_table(found.table, shown(each->name)).with_context(path));
     return found;
   }
   return make_error(StatusCode::kNotFound,

@@ -15,11 +15,11 @@ struct PluginClass {
   kvferry_backend_class table{};  ///< entries that the plugin does not have are null
 };
 
-/// The file that `module_path` names: a path, or a name on the folders of `search_path`.
+/// The file that `module_path` names: a path, or a name in one of the folders of `search_path`.
 ///
 /// Errors: kNotFound saying what was looked for where, and what to set.
 Result<std::string> find_plugin_library(const std::string& module_path,
-                                        const std::string& search_path);
+                                        const std::vector<std::string>& search_path);
 
 /// Errors: kPermissionDenied naming who could put code into this process: the file or its folder
 ///   is writable for all, or belongs to another user than root and this one. kNotFound.

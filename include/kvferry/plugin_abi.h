@@ -32,6 +32,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* NOLINTBEGIN(readability-identifier-naming): names as C has them */
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -239,5 +240,6 @@ KVFERRY_PLUGIN_EXPORT const kvferry_plugin* kvferry_plugin_query(void);
 #ifdef __cplusplus
 }
 #endif
+/* NOLINTEND(readability-identifier-naming) */
 
 #endif /* KVFERRY_PLUGIN_ABI_H */

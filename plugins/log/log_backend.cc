@@ -11,7 +11,7 @@ namespace plugin = kvferry::plugin;
 class ExternalLogBackend final : public plugin::Backend {
  public:
   static constexpr const char* kClassName = "ExternalLogBackend";
-  static constexpr plugin::Traits kTraits = {.retains = false, .pins = false, .persists = false};
+  static constexpr plugin::Traits kTraits = {.retains = false, .pins = true, .persists = false};
 
   ExternalLogBackend(plugin::Host host, const std::string& name) : Backend(host) {
     host.log_info("ExternalLogBackend initialized as " + name);
@@ -34,6 +34,11 @@ class ExternalLogBackend final : public plugin::Backend {
       log(info.is_prefetch ? "Prefetch task for key" : "Get for key", request.key());
       request.missing();
     }
+  }
+
+  bool pin(std::string_view key, uint64_t /*owner*/, bool is_unpin) override {
+    log(is_unpin ? "Unpin for key" : "Pin for key", key);
+    return false;
   }
 
   bool remove(std::string_view key, bool /*force*/) override {

@@ -33,6 +33,10 @@ int main() {
   expect(last_line_has(host, "Checking contains"), "logs contains");
   expect(!host.get(kKey).has_value(), "finds nothing");
   expect(last_line_has(host, "Get for key"), "logs a get");
+  expect(!host.pin(kKey), "pins nothing");
+  expect(last_line_has(host, "Pin for key"), "logs a pin");
+  expect(!host.unpin(kKey), "has no pin to end");
+  expect(last_line_has(host, "Unpin for key"), "logs an unpin");
   expect(!host.remove(kKey), "removes nothing");
   expect(last_line_has(host, "Remove"), "logs a remove");
   return failures == 0 ? 0 : 1;

@@ -80,11 +80,7 @@ class Collector {
   std::vector<ExternalBackendConfig> finish() {
     std::vector<ExternalBackendConfig> backends;
     for (Place& place : places_) {
-      if (place.backend.module_path.empty() && !place.has_error) {
-        findings_.fail(place.where, "extra_config.external_backend." + place.backend.name +
-                                        ".module_path is not set; set it, or take " +
-                                        quoted(place.backend.name) + " from the list");
-      }
+      if (!place.has_error && !has_nested_entries_) check_complete(place);
       backends.push_back(std::move(place.backend));
     }
     return backends;
@@ -103,6 +99,18 @@ class Collector {
         places_, [&](const Place& place) { return place.backend.name == name; });
     return found == places_.end() ? nullptr : &*found;
   }
+  void check_complete(const Place& place) {
+    const ExternalBackendConfig& backend = place.backend;
+    const std::string prefix = "extra_config.external_backend." + backend.name;
+    if (backend.module_path.empty()) {
+      findings_.fail(place.where, prefix + ".module_path is not set; set it, or take " +
+                                      quoted(backend.name) + " from the list");
+    } else if (backend.class_name.empty()) {
+      findings_.fail(place.where, prefix +
+                                      ".class_name is not set; set it to a class of the library, "
+                                      "which 'kvferry plugin check LIBRARY' names");
+    }
+  }
   void fail(const ConfigSetting& setting, const std::string& text) {
     findings_.fail(setting.where, "key " + quoted(setting.key) + ": " + text);
   }
@@ -116,6 +124,15 @@ class Collector {
     if (Place* place = find(nearest)) place->has_error = true;  // one mistake, one error
   }
   void add_stranger(std::string_view entry, const std::string& where) {
+    // LMCache's keys have dots and are no maps in maps.
+    if (entry == "external_backend" || entry == "storage_plugin") {
+      has_nested_entries_ = true;
+      findings_.fail(where, "key " + quoted(entry) +
+                                " of extra_config must have each setting in "
+                                "one line, as " +
+                                std::string(entry) + ".NAME.module_path: FILE");
+      return;
+    }
     for (size_t i = 0; i < kWrongPrefixes.size(); ++i) {
       if (!entry.starts_with(kWrongPrefixes[i])) continue;
       findings_.fail(where, "key " + quoted(entry) + " of extra_config must start with '" +
@@ -147,6 +164,7 @@ class Collector {
 
   ConfigFindings& findings_;
   std::vector<Place> places_;
+  bool has_nested_entries_ = false;  // one mistake, one error
 };
 
 bool is_secret_key(std::string_view key) {

@@ -111,9 +111,9 @@ std::vector<KeySpec> make_lmcache_keys() {
        .field = CustomField{"list", set_backend_names},
        .meaning =
            "Backends built elsewhere, in the order in which they are asked. `extra_config` has "
-           "their settings, as external_backend.NAME.KEY: module_path (what to load; needed), "
-           "class_name, required (False: go on without it, with a warning), and the backend's "
-           "own."},
+           "their settings, as external_backend.NAME.KEY: module_path (what to load) and "
+           "class_name (of what is in it), both needed; required (False: go on without it, with a "
+           "warning), and the backend's own."},
       {.name = "storage_plugins",
        .field = CustomField{"list", set_backend_names},
        .meaning = "The same under LMCache's newer name; settings as storage_plugin.NAME.KEY. Both "
@@ -247,7 +247,8 @@ std::vector<KeySpec> make_own_keys() {
        .home = kOurs,
        .field = CustomField{"list", set_plugin_path, show_plugin_path},
        .meaning = "Directories in which the modules of external backends are looked for, in order; "
-                  "as text, DIR:DIR."},
+                  "as text, DIR:DIR. Last in lib/kvferry/plugins of the prefix that kvferry is "
+                  "installed in."},
       {.name = "plugin_timeout_ms",
        .home = kOurs,
        .field = [](CacheConfig& c) -> Duration& { return c.plugins.call_timeout; },

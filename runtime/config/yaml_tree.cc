@@ -6,10 +6,12 @@
 #include <yaml-cpp/parser.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <sstream>
+#include <string_view>
 #include <utility>
 
 #include "core/printable.h"
@@ -247,6 +249,29 @@ nlohmann::json to_json(const YamlNode& node) {
   return nullptr;
 }
 
+std::string_view line_of(std::string_view text, int line) {
+  for (; line > 0 && text.find('\n') != std::string_view::npos; --line) {
+    text.remove_prefix(text.find('\n') + 1);
+  }
+  return text.substr(0, text.find('\n'));
+}
+
+/// What is wrong with a line, if it is what people get wrong most; else in yaml-cpp's words.
+std::string explained(const std::string& message, std::string_view line) {
+  constexpr std::array<std::pair<std::string_view, std::string_view>, 3> kKnown = {{
+      {"illegal map value",
+       "a second ': ' in one line, or a line that is indented otherwise than those of its map; "
+       "one key a line, and quote a value that has ': ' in it"},
+      {"end of map not found", "this line is no 'key: value' as deep as the lines before it"},
+      {"end of sequence flow not found", "a list that starts with [ has no ]"},
+  }};
+  const std::string_view indent = line.substr(0, line.find_first_not_of(" \t"));
+  if (indent.find('\t') != std::string_view::npos) return "a tab indents this line; use spaces";
+  const auto found = std::ranges::find(kKnown, std::string_view(message),
+                                       [](const auto& each) { return each.first; });
+  return found == kKnown.end() ? message : std::string(found->second);
+}
+
 }  // namespace
 
 YamlDocument parse_yaml(std::string_view text) {
@@ -269,7 +294,9 @@ YamlDocument parse_yaml(std::string_view text) {
     }
   } catch (const YAML::Exception& error) {
     if (!builder.is_over()) {
-      document.problems.push_back({error.mark.line + 1, "no valid YAML: " + error.msg});
+      document.problems.push_back(
+          {error.mark.line + 1,
+           "no valid YAML: " + explained(error.msg, line_of(text, error.mark.line))});
     }
   } catch (const std::exception& error) {
     document.problems.push_back({1, std::string("no valid YAML: ") + error.what()});

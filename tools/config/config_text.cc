@@ -8,6 +8,7 @@
 #include "core/remote_url.h"
 #include "runtime/config/schema.h"
 #include "runtime/config/values.h"
+#include "runtime/plugin_folder.h"
 
 namespace kvferry {
 namespace {
@@ -62,7 +63,8 @@ std::string backend_text(const ExternalBackendConfig& backend) {
   if (!backend.class_name.empty()) text += ", class " + shown(backend.class_name);
   if (!backend.is_required) text += ", not required";
   if (!backend.settings.empty()) {
-    text += ", " + std::to_string(backend.settings.size()) + " settings of its own";
+    const size_t count = backend.settings.size();
+    text += ", " + std::to_string(count) + (count == 1 ? " setting" : " settings") + " of its own";
   }
   return text;
 }
@@ -156,10 +158,10 @@ std::string built_text(const CacheConfig& config) {
           std::to_string(config.io_threads) + " for what blocks in each tier\n";
   if (!config.external_backends.empty()) {
     text += "plugins  " + time_text(config.plugins.call_timeout) + " a call, " +
-            std::to_string(config.plugins.max_in_flight) + " calls at once; looked for in " +
-            (config.plugins.search_path.empty() ? "no other place than their module_path"
-                                                : value_of("plugin_path", config)) +
-            "\n";
+            std::to_string(config.plugins.max_in_flight) + " calls at once; looked for in";
+    for (const std::string& folder : plugin_search_path(config.plugins))
+      text += " " + shown(folder);
+    text += "\n";
   }
   text += "metrics  " +
           (config.metrics.port == 0 ? "none"

@@ -60,8 +60,11 @@ Result<std::unique_ptr<StorageBackend>> PluginCheckFixture::reopen(const Backend
   }
   BackendContext with_threads = context;
   with_threads.metrics = &metrics_;
+  with_threads.logger = logger_;
   with_threads.start_thread = start_detached_thread;
-  return make_external_backend(std::move(with_threads), options);
+  auto backend = make_external_backend(std::move(with_threads), options);
+  if (backend && on_made_) on_made_();
+  return backend;
 }
 
 }  // namespace kvferry

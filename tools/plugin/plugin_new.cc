@@ -68,7 +68,13 @@ int run_plugin_new(const PluginNewFlags& flags) {
     if (!file.flush()) return fail(1, path.string() + " cannot be written");
     std::printf("%s\n", path.c_str());
   }
-  std::printf("\nNext: see %s\n", (folder / "README.md").c_str());
+  const std::string path = folder.string();
+  const std::string build = (folder / "build").string();
+  std::printf(
+      "\nNext: cmake -S %s -B %s && cmake --build %s\n"
+      "      kvferry plugin check %s/lib%s.so\n"
+      "More: %s/README.md\n",
+      path.c_str(), build.c_str(), build.c_str(), build.c_str(), flags.name.c_str(), path.c_str());
   return 0;
 }
 

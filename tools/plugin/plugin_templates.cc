@@ -6,6 +6,9 @@ namespace {
 constexpr std::string_view kCMakeLists = R"(cmake_minimum_required(VERSION 3.25)
 project(@NAME@ VERSION 0.1.0 LANGUAGES CXX DESCRIPTION "kvferry storage backend @CLASS@")
 
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE RelWithDebInfo)  # fast, and a crash can be traced to its line
+endif()
 find_package(kvferry REQUIRED)
 include(GNUInstallDirs)
 

@@ -1,17 +1,26 @@
 #include <condition_variable>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <mutex>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include "kvferry/plugin_abi.h"
 
-// A backend that keeps chunks in memory, and does so wrongly in one way: its setting `fault`. What
-// is exported besides lets tests move it.
+// A backend that keeps chunks in memory, and does so wrongly in one way: its setting `fault`, else
+// what it was compiled with. What is exported besides lets tests move it.
+
+#ifndef KVFERRY_BROKEN_FAULT
+#define KVFERRY_BROKEN_FAULT ""
+#endif
+#ifndef KVFERRY_BROKEN_ABI_MAJOR
+#define KVFERRY_BROKEN_ABI_MAJOR KVFERRY_ABI_MAJOR
+#endif
 
 namespace {
 
@@ -91,6 +100,7 @@ struct kvferry_instance {
   const kvferry_host* host;
   std::string fault;
   std::map<std::string, Chunk> chunks;
+  char* last_payload = nullptr;  // of the get before
 
   bool is(const char* name) const { return fault == name; }
 
@@ -103,6 +113,10 @@ struct kvferry_instance {
     if (is("unknown_items")) host->complete(host, item + 1'000'000, KVFERRY_OK, nullptr);
     host->complete(host, item, outcome, message);
     if (is("answers_twice")) host->complete(host, item, KVFERRY_OK, nullptr);
+  }
+  /// Into memory that is not its own any more.
+  void write_late() {
+    if (last_payload != nullptr) *last_payload ^= 1;
   }
   bool keep(kvferry_item item, void* payload = nullptr, size_t payload_bytes = 0) const {
     if (!is("keeps_items") && !is("keeps_for_good")) return false;
@@ -122,8 +136,9 @@ std::string text(const kvferry_bytes& bytes) {
 
 kvferry_instance* create(const kvferry_host* host, const char*, char* error, size_t error_size) {
   const char* fault = host->setting(host, "fault");
-  const std::string name = fault != nullptr ? fault : "";
+  const std::string name = fault != nullptr ? fault : KVFERRY_BROKEN_FAULT;
   if (name == "hangs_in_create") hang();
+  if (name == "aborts_in_create") std::abort();
   if (name == "throws_in_create") throw std::runtime_error("no such server");
   if (name == "fails_silently") return nullptr;
   if (name == "fails_in_create") {
@@ -139,6 +154,7 @@ kvferry_instance* create(const kvferry_host* host, const char*, char* error, siz
     host->add_counter(host, "Not A Name", 7);
     for (int i = 0; i < 1000; ++i) host->add_counter(host, ("n" + std::to_string(i)).c_str(), 1);
   }
+  if (name == "keeps_thread") std::thread(hang).detach();
   return new kvferry_instance{host, name, {}};
 }
 
@@ -146,6 +162,7 @@ void destroy(kvferry_instance* self) { delete self; }
 
 void contains(kvferry_instance* self, const kvferry_call*, const kvferry_key_item* items,
               size_t count) {
+  self->write_late();
   if (self->is("hangs")) hang();
   if (self->is("throws")) throw std::runtime_error("a bug");
   for (size_t i = 0; i < count; ++i) {
@@ -155,10 +172,18 @@ void contains(kvferry_instance* self, const kvferry_call*, const kvferry_key_ite
   }
 }
 
+void put_one(kvferry_instance& self, const kvferry_chunk_item& item) {
+  const std::string key = text(item.key);
+  if (self.is("loses_puts")) return;
+  if (self.is("stale") && self.chunks.count(key) > 0) return;
+  if (self.is("leaks")) new std::string(text(item.payload));  // NOLINT(clang-analyzer-*)
+  self.chunks[key] = {text(item.header), text(item.payload)};
+}
+
 void put(kvferry_instance* self, const kvferry_call*, const kvferry_chunk_item* items,
          size_t count) {
   for (size_t i = 0; i < count; ++i) {
-    self->chunks[text(items[i].key)] = {text(items[i].header), text(items[i].payload)};
+    put_one(*self, items[i]);
     self->complete(items[i].id, self->is("puts_no") ? KVFERRY_NO : KVFERRY_OK);
   }
 }
@@ -174,7 +199,8 @@ Chunk bent(const kvferry_instance& self, Chunk chunk) {
   return chunk;
 }
 
-void get_one(const kvferry_instance& self, const kvferry_key_item& item) {
+void get_one(kvferry_instance& self, const kvferry_key_item& item) {
+  if (self.is("crashes_in_get")) *static_cast<volatile char*>(nullptr) = 0;  // NOLINT
   const auto found = self.chunks.find(text(item.key));
   if (found == self.chunks.end()) {
     self.complete(item.id, KVFERRY_NO);
@@ -205,10 +231,20 @@ void get_one(const kvferry_instance& self, const kvferry_key_item& item) {
   std::memcpy(header, chunk.header.data(), chunk.header.size());
   std::memcpy(payload, chunk.payload.data(), chunk.payload.size());
   if (self.keep(item.id, payload, ask)) return;
+  if (self.is("writes_late")) self.last_payload = static_cast<char*>(payload);
   self.complete(item.id, KVFERRY_OK);
 }
 
-void get(kvferry_instance* self, const kvferry_call*, const kvferry_key_item* items, size_t count) {
+/// What happens where two cases of the contract come, and no others.
+void on_prefetch(const kvferry_instance& self) {
+  if (self.is("aborts_on_prefetch")) std::abort();
+  if (self.is("exits_on_prefetch")) std::_Exit(0);
+  if (self.is("hangs_at_exit_after_prefetch")) std::atexit(hang);
+}
+
+void get(kvferry_instance* self, const kvferry_call* call, const kvferry_key_item* items,
+         size_t count) {
+  if (call->intent == KVFERRY_PREFETCH) on_prefetch(*self);
   for (size_t i = 0; i < count; ++i) get_one(*self, items[i]);
 }
 
@@ -246,7 +282,7 @@ const kvferry_backend_class kBroken = {sizeof(kvferry_backend_class),
                                        cancel};
 const kvferry_backend_class* const kClasses[] = {&kBroken};
 const kvferry_plugin kPlugin = {
-    sizeof(kvferry_plugin), KVFERRY_ABI_MAJOR, KVFERRY_ABI_MINOR, "0", kClasses, 1};
+    sizeof(kvferry_plugin), KVFERRY_BROKEN_ABI_MAJOR, KVFERRY_ABI_MINOR, "0", kClasses, 1};
 
 }  // namespace
 

@@ -57,7 +57,7 @@ INSTANTIATE_TEST_SUITE_P(
                      testing::Values(Subject{C_BACKEND, "CMemoryBackend", true, false},
                                      Subject{MEMORY_PLUGIN, "SimpleMemoryBackend", true, true},
                                      Subject{MEMORY_PLUGIN, "ThreadedMemoryBackend", true, false},
-                                     Subject{LOG_BACKEND, "ExternalLogBackend", false, false})),
+                                     Subject{LOG_BACKEND, "ExternalLogBackend", false, true})),
     [](const auto& row) {
       return std::string(std::get<1>(row.param).class_name) + "_" + std::get<0>(row.param).name;
     });

@@ -24,90 +24,89 @@ class PluginLibrary : public testing::Test {
   void SetUp() override {
     std::string name = testing::TempDir() + "kvferry-plugin-XXXXXX";
     ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    folder_ = name;
-    path_ = folder_ + "/libmemory.so";
-    std::filesystem::copy_file(MEMORY_PLUGIN, path_);
-    ASSERT_EQ(::chmod(path_.c_str(), 0644), 0);
+    folder = name;
+    path = folder + "/libmemory.so";
+    std::filesystem::copy_file(MEMORY_PLUGIN, path);
+    ASSERT_EQ(::chmod(path.c_str(), 0644), 0);
   }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
+  void TearDown() override { std::filesystem::remove_all(folder); }
 
-  std::string folder_;
-  std::string path_;
+  std::string folder;
+  std::string path;
 };
 
 TEST_F(PluginLibrary, IsFoundByPathByNameAndByTheLastOfADottedName) {
-  EXPECT_THAT(find_plugin_library(path_, ""), IsOkAndHolds(path_));
-  const std::string folders = "/nowhere::" + folder_;
+  EXPECT_THAT(find_plugin_library(path, {}), IsOkAndHolds(path));
+  const std::vector<std::string> folders = {"/nowhere", folder};
   for (const char* name : {"memory", "libmemory.so", "lmc_memory.memory"}) {
-    EXPECT_THAT(find_plugin_library(name, folders), IsOkAndHolds(path_)) << name;
+    EXPECT_THAT(find_plugin_library(name, folders), IsOkAndHolds(path)) << name;
   }
 }
 
 TEST_F(PluginLibrary, EarlierFolderWins) {
-  const std::string other = folder_ + "/other";
+  const std::string other = folder + "/other";
   std::filesystem::create_directory(other);
-  std::filesystem::copy_file(path_, other + "/memory.so");
-  EXPECT_THAT(find_plugin_library("memory", other + ":" + folder_),
-              IsOkAndHolds(other + "/memory.so"));
+  std::filesystem::copy_file(path, other + "/memory.so");
+  EXPECT_THAT(find_plugin_library("memory", {other, folder}), IsOkAndHolds(other + "/memory.so"));
 }
 
 TEST_F(PluginLibrary, AbsentOneIsNamedWithWhatToSet) {
-  EXPECT_THAT(find_plugin_library(folder_ + "/absent.so", ""),
+  EXPECT_THAT(find_plugin_library(folder + "/absent.so", {}),
               StatusIs(StatusCode::kNotFound, HasSubstr("absent.so' is not a file")));
-  EXPECT_THAT(find_plugin_library("absent", folder_),
+  EXPECT_THAT(find_plugin_library("absent", {"/nowhere", folder}),
               StatusIs(StatusCode::kNotFound,
-                       AllOf(HasSubstr("libabsent.so or absent.so is not in " + folder_),
+                       AllOf(HasSubstr("libabsent.so or absent.so is not in /nowhere, " + folder),
                              HasSubstr("KVFERRY_PLUGIN_PATH"), Not(HasSubstr("Python")))));
-  EXPECT_THAT(find_plugin_library("", folder_),
+  EXPECT_THAT(find_plugin_library("", {folder}),
               StatusIs(StatusCode::kInvalidArgument, HasSubstr("module_path is empty")));
 }
 
 TEST_F(PluginLibrary, PythonModuleIsToldApart) {
   EXPECT_THAT(
-      find_plugin_library("lmc_external_log_backend.lmc_external_log_backend", folder_),
+      find_plugin_library("lmc_external_log_backend.lmc_external_log_backend", {folder}),
       StatusIs(StatusCode::kNotFound, AllOf(HasSubstr("looks like a Python module of LMCache"),
                                             HasSubstr("liblmc_external_log_backend.so"),
                                             HasSubstr("KVFERRY_PLUGIN_PATH"))));
 }
 
 TEST_F(PluginLibrary, OneThatEverybodyMayWriteIsRefused) {
-  EXPECT_THAT(check_plugin_permissions(path_), IsOk());
-  ASSERT_EQ(::chmod(path_.c_str(), 0646), 0);
-  EXPECT_THAT(load_plugin_class(path_, "SimpleMemoryBackend"),
+  EXPECT_THAT(check_plugin_permissions(path), IsOk());
+  ASSERT_EQ(::chmod(path.c_str(), 0646), 0);
+  EXPECT_THAT(load_plugin_class(path, "SimpleMemoryBackend"),
               StatusIs(StatusCode::kPermissionDenied, HasSubstr("writable for everybody")));
 }
 
 TEST_F(PluginLibrary, OneInAFolderThatEverybodyMayWriteIsRefused) {
-  ASSERT_EQ(::chmod(folder_.c_str(), 0777), 0);
-  EXPECT_THAT(check_plugin_permissions(path_),
+  ASSERT_EQ(::chmod(folder.c_str(), 0777), 0);
+  EXPECT_THAT(check_plugin_permissions(path),
               StatusIs(StatusCode::kPermissionDenied, HasSubstr("could replace")));
-  ASSERT_EQ(::chmod(folder_.c_str(), 01777), 0);  // sticky, as /tmp: nobody replaces another's
-  EXPECT_THAT(check_plugin_permissions(path_), IsOk());
+  ASSERT_EQ(::chmod(folder.c_str(), 01777), 0);  // sticky, as /tmp: nobody replaces another's
+  EXPECT_THAT(check_plugin_permissions(path), IsOk());
 }
 
 TEST_F(PluginLibrary, LinkIsJudgedByWhatItPointsTo) {
-  ASSERT_EQ(::chmod(path_.c_str(), 0646), 0);
-  const std::string link = folder_ + "/link.so";
-  std::filesystem::create_symlink(path_, link);
+  ASSERT_EQ(::chmod(path.c_str(), 0646), 0);
+  const std::string link = folder + "/link.so";
+  std::filesystem::create_symlink(path, link);
   EXPECT_THAT(check_plugin_permissions(link), StatusIs(StatusCode::kPermissionDenied));
 }
 
 TEST_F(PluginLibrary, OneOfAnotherUserIsRefused) {
   if (::geteuid() != 0) GTEST_SKIP() << "only root can give a file away";
-  ASSERT_EQ(::chown(path_.c_str(), 12345, 12345), 0);
-  EXPECT_THAT(check_plugin_permissions(path_),
+  ASSERT_EQ(::chown(path.c_str(), 12345, 12345), 0);
+  EXPECT_THAT(check_plugin_permissions(path),
               StatusIs(StatusCode::kPermissionDenied, HasSubstr("belongs to user 12345")));
 }
 
 TEST_F(PluginLibrary, ClassIsFoundByName) {
-  const auto found = load_plugin_class(path_, "ThreadedMemoryBackend");
+  const auto found = load_plugin_class(path, "ThreadedMemoryBackend");
   ASSERT_THAT(found, IsOk());
   EXPECT_STREQ(found->table.name, "ThreadedMemoryBackend");
   EXPECT_EQ(found->plugin_version, "1.2.3");
 }
 
 TEST_F(PluginLibrary, UnknownClassIsAnsweredWithTheKnownOnes) {
-  EXPECT_THAT(load_plugin_class(path_, "Memory"),
+  EXPECT_THAT(load_plugin_class(path, "Memory"),
               StatusIs(StatusCode::kNotFound,
                        AllOf(HasSubstr("no class 'Memory'"),
                              HasSubstr("SimpleMemoryBackend, ThreadedMemoryBackend"))));
@@ -115,14 +114,14 @@ TEST_F(PluginLibrary, UnknownClassIsAnsweredWithTheKnownOnes) {
 
 TEST_F(PluginLibrary, ClassNeedsNoNameIfThereIsOneOnly) {
   EXPECT_THAT(load_plugin_class(C_BACKEND, ""), IsOk());
-  EXPECT_THAT(load_plugin_class(path_, ""), StatusIs(StatusCode::kNotFound));
+  EXPECT_THAT(load_plugin_class(path, ""), StatusIs(StatusCode::kNotFound));
 }
 
 TEST_F(PluginLibrary, OtherLibrariesAndOtherFilesAreRefused) {
   EXPECT_THAT(
       load_plugin_class(NOT_A_PLUGIN, "X"),
       StatusIs(StatusCode::kInvalidArgument, HasSubstr("does not export kvferry_plugin_query()")));
-  const std::string text = folder_ + "/text.so";
+  const std::string text = folder + "/text.so";
   std::ofstream(text) << "no library at all\n";
   EXPECT_THAT(load_plugin_class(text, "X"),
               StatusIs(StatusCode::kInvalidArgument, HasSubstr("cannot be loaded")));
@@ -171,6 +170,29 @@ TEST(PluginTables, NothingAtAllIsRefused) {
   plugin.class_count = 0;
   EXPECT_THAT(find_plugin_class(&plugin, "lib.so", "X"),
               StatusIs(StatusCode::kNotFound, HasSubstr("none")));
+}
+
+TEST(PluginTables, TablesTooShortToBeReadAreRefused) {
+  kvferry_backend_class table = good_table();
+  table.size = offsetof(kvferry_backend_class, name);
+  EXPECT_THAT(find_in(table), StatusIs(StatusCode::kNotFound, HasSubstr("none")));
+  kvferry_plugin plugin = {0, KVFERRY_ABI_MAJOR, 0, nullptr, nullptr, 0};
+  EXPECT_THAT(find_plugin_class(&plugin, "lib.so", "X"),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("a table of 0 bytes")));
+}
+
+TEST(PluginTables, NamesOfAPluginStayOnOneLine) {
+  kvferry_backend_class table = good_table();
+  table.name = "a\nb\033[2J";
+  const kvferry_backend_class* const classes[] = {&table};
+  const std::string version(1000, '\n');
+  const kvferry_plugin plugin = {sizeof(kvferry_plugin), KVFERRY_ABI_MAJOR, 0,
+                                 version.c_str(),        classes,           1};
+  EXPECT_THAT(find_plugin_class(&plugin, "lib.so", "X"),
+              StatusIs(StatusCode::kNotFound, HasSubstr("has: a?b?[2J")));
+  const auto found = find_plugin_class(&plugin, "lib.so", "");
+  ASSERT_THAT(found, IsOk());
+  EXPECT_EQ(found->plugin_version, std::string(128, '?') + "...");
 }
 
 TEST(PluginTables, EarlierMinorVersionHasLessAndLaterMore) {

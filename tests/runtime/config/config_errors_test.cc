@@ -35,7 +35,8 @@ TEST_P(MalformedConfig, IsOneErrorWithItsLine) {
   EXPECT_EQ(errors[0].find('\n'), std::string::npos);
 }
 
-const std::string kLog = "external_backend.log.module_path: log\n";
+const std::string kModule = "external_backend.log.module_path: log\n";
+const std::string kLog = kModule + "  external_backend.log.class_name: Log\n";
 
 const Mistake kMistakes[] = {
     // Names.
@@ -108,8 +109,9 @@ const Mistake kMistakes[] = {
     // External backends.
     {"backend_without_module", "chunk_size: 64\nexternal_backends: log\n", 2,
      "extra_config.external_backend.log.module_path is not set"},
-    {"backend_not_listed", "extra_config:\n  " + kLog, 2, "there is no backend 'log'"},
-    {"backend_misspelt", "external_backends: lok\nextra_config:\n  " + kLog, 3, "is 'lok' meant?"},
+    {"backend_not_listed", "extra_config:\n  " + kModule, 2, "there is no backend 'log'"},
+    {"backend_misspelt", "external_backends: lok\nextra_config:\n  " + kModule, 3,
+     "is 'lok' meant?"},
     {"backend_twice", "external_backends: log, log\nextra_config:\n  " + kLog, 1,
      "is listed already"},
     {"backend_in_both_lists",
@@ -117,26 +119,32 @@ const Mistake kMistakes[] = {
      "is listed already"},
     {"backend_prefixes",
      "external_backends: log\nextra_config:\n  " + kLog + "  storage_plugin.log.module_path: b\n",
-     4, "under both prefixes"},
+     5, "under both prefixes"},
     {"backend_plural", "extra_config:\n  external_backends.log.module_path: b\n", 2,
      "without the s"},
     {"backend_no_setting", "extra_config:\n  external_backend.log: b\n", 2, "NAME.KEY"},
+    {"backend_without_class",
+     "external_backends: log\nextra_config:\n  external_backend.log.module_path: b\n", 1,
+     "extra_config.external_backend.log.class_name is not set; set it"},
+    {"backend_nested",
+     "external_backends: log\nextra_config:\n  external_backend:\n    log: {module_path: x}\n", 3,
+     "in one line, as external_backend.NAME.module_path"},
     {"backend_name", "external_backends: a b\n", 1, "is no name of a backend"},
     {"backend_list_of_lists", "external_backends: [[a]]\n", 1, "must be a list of texts"},
     {"backend_empty_name", "external_backends: 'a,,b'\n", 1, "none of them empty"},
     {"backend_required",
-     "external_backends: log\nextra_config:\n  " + kLog + "  external_backend.log.required: 7\n", 4,
+     "external_backends: log\nextra_config:\n  " + kLog + "  external_backend.log.required: 7\n", 5,
      "neither True nor False"},
     // YAML itself.
     {"no_map", "- chunk_size\n", 1, "must be a map"},
     {"only_a_word", "\nchunk_size\n", 2, "must be a map"},
-    {"open_list", "external_backends: [a\n", 2, "no valid YAML"},
+    {"open_list", "external_backends: [a\n", 2, "a list that starts with [ has no ]"},
     {"open_quote", "chunk_size: 64\nlocal_disk: \"/tmp/kv\nmax_local_disk_size: 1\n", 2,
      "has no end"},
     {"open_single_quote", "local_disk: '/tmp/kv\n", 1, "has no end"},
-    {"wrong_indent", "chunk_size: 64\n local_cpu: True\n", 2, "no valid YAML"},
-    {"two_colons", "chunk_size: 64: 32\n", 1, "no valid YAML"},
-    {"tab", "chunk_size: 64\nkvferry:\n\tdisk_io: auto\n", 3, "no valid YAML"},
+    {"wrong_indent", "chunk_size: 64\n local_cpu: True\n", 2, "indented otherwise than"},
+    {"two_colons", "chunk_size: 64: 32\n", 1, "a second ': ' in one line"},
+    {"tab", "chunk_size: 64\nkvferry:\n\tdisk_io: auto\n", 3, "a tab indents this line"},
     {"unknown_alias", "chunk_size: 64\nlocal_disk: *path\n", 2, "no valid YAML"},
     {"merge_key", "kvferry: &a {disk_io: auto}\n<<: *a\n", 2, "merge keys"},
     {"alias_of_itself", "extra_config: &a {b: *a}\n", 1, "inside what it names"},

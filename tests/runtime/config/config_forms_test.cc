@@ -117,12 +117,14 @@ TEST(ConfigForms, StoragePlugins) {
   const LoadedConfig loaded = load(R"(storage_plugins: [s3, log]
 extra_config:
   storage_plugin.s3.module_path: libs3.so
+  storage_plugin.s3.class_name: S3
   storage_plugin.s3.required: no
   storage_plugin.s3.region: eu
   storage_plugin.s3.pool.size: 8
   storage_plugin.s3.endpoints: [a, b]
   storage_plugin.s3.nothing: null
   storage_plugin.log.module_path: liblog.so
+  storage_plugin.log.class_name: Log
 )");
   EXPECT_THAT(loaded.warnings, IsEmpty());
   ASSERT_THAT(loaded.config.external_backends, SizeIs(2));
@@ -140,6 +142,9 @@ extra_config:
   external_backend.c.module_path: c.so
   storage_plugin.a.module_path: a.so
   external_backend.b.module_path: b.so
+  storage_plugin.c.class_name: C
+  external_backend.a.class_name: A
+  external_backend.b.class_name: B
 )");
   ASSERT_THAT(loaded.config.external_backends, SizeIs(3));
   EXPECT_EQ(loaded.config.external_backends[0].module_path, "c.so");

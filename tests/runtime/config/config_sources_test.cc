@@ -90,6 +90,7 @@ TEST(ConfigSources, AnEmptyVariableIsTheDefault) {
 TEST(ConfigSources, EntriesOfExtraConfigAreOverriddenOneByOne) {
   const char* text =
       "external_backends: log\nextra_config:\n  external_backend.log.module_path: a\n"
+      "  external_backend.log.class_name: Log\n"
       "  external_backend.log.level: info\n  external_backend.log.root: /a\n";
   const auto loaded =
       load_text(text, {{"KVFERRY_EXTRA_CONFIG", R"({"external_backend.log.level": "debug"})"}},
@@ -141,7 +142,8 @@ TEST(ConfigSources, TheEnvironmentMayNameTheFile) {
 TEST(ConfigSources, SecretsAreNotShown) {
   const auto loaded = load_text(
       "remote_url: redis://me:hunter2%40@cache:6379/3\nexternal_backends: s\nextra_config:\n"
-      "  external_backend.s.module_path: s.so\n  external_backend.s.api_key: hunter2\n"
+      "  external_backend.s.module_path: s.so\n  external_backend.s.class_name: S\n  "
+      "external_backend.s.api_key: hunter2\n"
       "  external_backend.s.url: http://me:hunter2@s\n"
       "  external_backend.s.auth: {password: hunter2}\n");
   ASSERT_TRUE(loaded.has_value());

@@ -197,6 +197,7 @@ TEST_F(ReplayProcess, WhatCannotWorkIsOneLineAndExitCode2) {
               "  external_backend.log.module_path: /nowhere/liblog.so\n"
               "  external_backend.log.class_name: ExternalLogBackend\n",
           "/nowhere/liblog.so");
+  refused(log + "  external_backend.log.module_path: liblog.so\n", "class_name is not set");
   refused("max_local_cpu_size: 0.001\n", "max_local_cpu_size");
   refused("chunk_sise: 64\n", "chunk_size");
   refused("local_disk: /proc/nowhere\nmax_local_disk_size: 1\n", "local_disk");
