@@ -21,6 +21,10 @@ int run_transfer_bench(int rounds);
 /// What a lookup and a get cost when memory has the chunk, beside a bare hash map.
 int run_local_cpu_bench(int rounds);
 
+/// What a plugin costs over a virtual call: the C boundary alone, and the whole way through its
+/// thread, queue and deadlines beside a bare thread that is handed the same batches.
+int run_plugin_bench(int rounds);
+
 struct DiskBenchOptions {
   std::string directory = ".";
   size_t mib = 512;  ///< put and got each time

@@ -1,5 +1,5 @@
-// kvferry-bench host_copy [--gib N] [--reps N] | transfer [--rounds N] | local_cpu | local_disk
-// [--dir D]
+// kvferry-bench host_copy [--gib N] [--reps N] | transfer [--rounds N] | local_cpu | external |
+// local_disk [--dir D]
 
 #include <CLI/CLI.hpp>
 
@@ -23,6 +23,11 @@ int main(int argc, char** argv) {
   CLI::App* local_cpu = app.add_subcommand("local_cpu", "Lookups and gets of chunks in memory");
   local_cpu->add_option("--rounds", cpu_rounds, "Times each")->check(CLI::Range(3, 1'000'000));
 
+  int plugin_rounds = 25;
+  CLI::App* external = app.add_subcommand("external", "The way to a plugin and back");
+  external->add_option("--rounds", plugin_rounds, "Times through all of it")
+      ->check(CLI::Range(1, 10'000));
+
   kvferry::DiskBenchOptions disk;
   CLI::App* local_disk = app.add_subcommand("local_disk", "Chunks on disk beside fio");
   local_disk->add_option("--dir", disk.directory, "Where; emptied of kvferry-bench/ afterwards")
@@ -33,6 +38,7 @@ int main(int argc, char** argv) {
 
   CLI11_PARSE(app, argc, argv);
   if (local_cpu->parsed()) return kvferry::run_local_cpu_bench(cpu_rounds);
+  if (external->parsed()) return kvferry::run_plugin_bench(plugin_rounds);
   if (local_disk->parsed()) return kvferry::run_local_disk_bench(disk);
   return transfer->parsed() ? kvferry::run_transfer_bench(rounds)
                             : kvferry::run_host_copy_bench(gib, reps);
