@@ -194,6 +194,7 @@ void PluginInstance::do_work(const Work& work) {
 void PluginInstance::give_items(std::vector<OpenItems::Ptr> items) {
   std::vector<OpenItems::Ptr> given;
   for (OpenItems::Ptr& item : items) {
+    item->key_text = item->key.to_string();  // here, not where others wait for the lock
     Status status;
     if (item->group->kind == PluginCall::kPut) status = encode_put_header(*item);
     if (status.is_ok()) {
@@ -261,7 +262,7 @@ void PluginInstance::destroy_and_end() {
 Status PluginInstance::named(const OpenItem& item, const Status& status) const {
   return status.with_context("backend " + services_.name() + ": " +
                              std::string(plugin_call_name(item.group->kind)) + " of " +
-                             item.key_text);
+                             item.key.to_string());
 }
 
 void PluginInstance::end_all(const std::vector<OpenItems::Ptr>& items, const Status& status) {
@@ -301,8 +302,8 @@ void PluginInstance::submit(const std::shared_ptr<const ItemGroup>& group,
       if (!status.is_ok()) refused.emplace_back(i, std::move(status));
     }
     arm_timer();
-    changed_.notify_all();
   }
+  changed_.notify_all();
   if (!refused.empty()) services_.add("external_refused", refused.size());
   for (auto& [index, status] : refused) {
     ItemOutcome outcome;
@@ -490,7 +491,8 @@ void PluginInstance::complete(kvferry_item id, kvferry_outcome outcome, const ch
   {
     MutexLock lock(mutex_);
     item = items_.remove_given(id);
-    changed_.notify_all();
+    // Waited for by what had no credit, and by the end.
+    if (phase_ != Phase::kRunning || items_.can_take()) changed_.notify_all();
   }
   if (!item) {
     count_violation("answers an item that it does not have");
