@@ -25,6 +25,16 @@ int run_local_cpu_bench(int rounds);
 /// thread, queue and deadlines beside a bare thread that is handed the same batches.
 int run_plugin_bench(int rounds);
 
+struct RedisBenchOptions {
+  size_t mib = 64;  ///< put and got each time
+  int64_t connections = 2;
+  int rounds = 9;
+};
+
+/// Puts and gets of the remote store, on a redis-server of its own, beside a bare loop over hiredis
+/// with as many connections and as many commands unanswered on each. Without a server: nothing.
+int run_redis_bench(const RedisBenchOptions& options);
+
 struct DiskBenchOptions {
   std::string directory = ".";
   size_t mib = 512;  ///< put and got each time
