@@ -25,6 +25,15 @@ int run_local_cpu_bench(int rounds);
 /// thread, queue and deadlines beside a bare thread that is handed the same batches.
 int run_plugin_bench(int rounds);
 
+struct StuckPluginOptions {
+  std::string directory = ".";
+  int rounds = 11;
+  int window_ms = 300;
+};
+
+/// What a plugin that answers nothing costs the tiers beside it.
+int run_stuck_plugin_bench(const StuckPluginOptions& options);
+
 struct RedisBenchOptions {
   size_t mib = 64;  ///< put and got each time
   int64_t connections = 2;

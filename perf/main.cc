@@ -1,5 +1,5 @@
 // kvferry-bench host_copy [--gib N] [--reps N] | transfer [--rounds N] | local_cpu | external |
-// redis | local_disk [--dir D]
+// stuck_plugin | redis | local_disk [--dir D]
 
 #include <CLI/CLI.hpp>
 
@@ -28,6 +28,15 @@ int main(int argc, char** argv) {
   external->add_option("--rounds", plugin_rounds, "Times through all of it")
       ->check(CLI::Range(1, 10'000));
 
+  kvferry::StuckPluginOptions stuck;
+  CLI::App* stuck_plugin =
+      app.add_subcommand("stuck_plugin", "What a plugin that answers nothing costs other tiers");
+  stuck_plugin->add_option("--dir", stuck.directory, "Where; emptied of kvferry-bench/ afterwards")
+      ->check(CLI::ExistingDirectory);
+  stuck_plugin->add_option("--rounds", stuck.rounds, "Windows each")->check(CLI::Range(1, 10'000));
+  stuck_plugin->add_option("--window-ms", stuck.window_ms, "Of a window")
+      ->check(CLI::Range(10, 60'000));
+
 #if KVFERRY_HAVE_HIREDIS
   kvferry::RedisBenchOptions redis_options;
   CLI::App* redis = app.add_subcommand("redis", "Chunks in Redis beside a bare hiredis loop");
@@ -48,6 +57,7 @@ int main(int argc, char** argv) {
 
   CLI11_PARSE(app, argc, argv);
   if (local_cpu->parsed()) return kvferry::run_local_cpu_bench(cpu_rounds);
+  if (stuck_plugin->parsed()) return kvferry::run_stuck_plugin_bench(stuck);
   if (external->parsed()) return kvferry::run_plugin_bench(plugin_rounds);
 #if KVFERRY_HAVE_HIREDIS
   if (redis->parsed()) return kvferry::run_redis_bench(redis_options);
