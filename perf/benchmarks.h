@@ -21,6 +21,29 @@ int run_transfer_bench(int rounds);
 /// What a lookup and a get cost when memory has the chunk, beside a bare hash map.
 int run_local_cpu_bench(int rounds);
 
+/// What a plugin costs over a virtual call: the C boundary alone, and the whole way through its
+/// thread, queue and deadlines beside a bare thread that is handed the same batches.
+int run_plugin_bench(int rounds);
+
+struct StuckPluginOptions {
+  std::string directory = ".";
+  int rounds = 11;
+  int window_ms = 300;
+};
+
+/// What a plugin that answers nothing costs the tiers beside it.
+int run_stuck_plugin_bench(const StuckPluginOptions& options);
+
+struct RedisBenchOptions {
+  size_t mib = 64;  ///< put and got each time
+  int64_t connections = 2;
+  int rounds = 9;
+};
+
+/// Puts and gets of the remote store, on a redis-server of its own, beside a bare loop over hiredis
+/// with as many connections and as many commands unanswered on each. Without a server: nothing.
+int run_redis_bench(const RedisBenchOptions& options);
+
 struct DiskBenchOptions {
   std::string directory = ".";
   size_t mib = 512;  ///< put and got each time

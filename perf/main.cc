@@ -1,5 +1,5 @@
-// kvferry-bench host_copy [--gib N] [--reps N] | transfer [--rounds N] | local_cpu | local_disk
-// [--dir D]
+// kvferry-bench host_copy [--gib N] [--reps N] | transfer [--rounds N] | local_cpu | external |
+// stuck_plugin | redis | local_disk [--dir D]
 
 #include <CLI/CLI.hpp>
 
@@ -23,6 +23,30 @@ int main(int argc, char** argv) {
   CLI::App* local_cpu = app.add_subcommand("local_cpu", "Lookups and gets of chunks in memory");
   local_cpu->add_option("--rounds", cpu_rounds, "Times each")->check(CLI::Range(3, 1'000'000));
 
+  int plugin_rounds = 25;
+  CLI::App* external = app.add_subcommand("external", "The way to a plugin and back");
+  external->add_option("--rounds", plugin_rounds, "Times through all of it")
+      ->check(CLI::Range(1, 10'000));
+
+  kvferry::StuckPluginOptions stuck;
+  CLI::App* stuck_plugin =
+      app.add_subcommand("stuck_plugin", "What a plugin that answers nothing costs other tiers");
+  stuck_plugin->add_option("--dir", stuck.directory, "Where; emptied of kvferry-bench/ afterwards")
+      ->check(CLI::ExistingDirectory);
+  stuck_plugin->add_option("--rounds", stuck.rounds, "Windows each")->check(CLI::Range(1, 10'000));
+  stuck_plugin->add_option("--window-ms", stuck.window_ms, "Of a window")
+      ->check(CLI::Range(10, 60'000));
+
+#if KVFERRY_HAVE_HIREDIS
+  kvferry::RedisBenchOptions redis_options;
+  CLI::App* redis = app.add_subcommand("redis", "Chunks in Redis beside a bare hiredis loop");
+  redis->add_option("--mib", redis_options.mib, "Put and got each time")
+      ->check(CLI::Range(1, 65536));
+  redis->add_option("--connections", redis_options.connections, "On either side")
+      ->check(CLI::Range(1, 64));
+  redis->add_option("--rounds", redis_options.rounds, "Times each")->check(CLI::Range(1, 999));
+#endif
+
   kvferry::DiskBenchOptions disk;
   CLI::App* local_disk = app.add_subcommand("local_disk", "Chunks on disk beside fio");
   local_disk->add_option("--dir", disk.directory, "Where; emptied of kvferry-bench/ afterwards")
@@ -33,6 +57,11 @@ int main(int argc, char** argv) {
 
   CLI11_PARSE(app, argc, argv);
   if (local_cpu->parsed()) return kvferry::run_local_cpu_bench(cpu_rounds);
+  if (stuck_plugin->parsed()) return kvferry::run_stuck_plugin_bench(stuck);
+  if (external->parsed()) return kvferry::run_plugin_bench(plugin_rounds);
+#if KVFERRY_HAVE_HIREDIS
+  if (redis->parsed()) return kvferry::run_redis_bench(redis_options);
+#endif
   if (local_disk->parsed()) return kvferry::run_local_disk_bench(disk);
   return transfer->parsed() ? kvferry::run_transfer_bench(rounds)
                             : kvferry::run_host_copy_bench(gib, reps);

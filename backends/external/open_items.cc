@@ -43,7 +43,6 @@ Status OpenItems::add(std::shared_ptr<const ItemGroup> group, size_t index,
   item->group = std::move(group);
   item->index = index;
   item->key = key;
-  item->key_text = key.to_string();
   item->obj = std::move(obj);
   item->held_bytes = bytes;
   ++queued_.items;

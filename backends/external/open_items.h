@@ -55,7 +55,7 @@ struct OpenItem {
   size_t index = 0;
   State state = State::kQueued;
   CacheEngineKey key;
-  std::string key_text;
+  std::string key_text;  ///< while it is given
   std::vector<std::byte> header;
   MemoryObjPtr obj;          ///< of a put; of a get since the plugin asked for memory
   uint64_t call_number = 0;  ///< which call to the plugin it was given in

@@ -75,7 +75,8 @@ void PluginInstance::complete(kvferry_item id, kvferry_outcome outcome, const ch
     MutexLock lock(mutex_);
     item = items_.remove_given(id);
     if (!item) strange = strange_item(id);
-    changed_.notify_all();
+    // Waited for by what had no credit, and by the end.
+    if (phase_ != Phase::kRunning || items_.can_take()) changed_.notify_all();
   }
   if (!item) {
     count_violation("answers " + strange);

@@ -18,7 +18,7 @@ PluginInstance::PluginInstance(const BackendContext& context, const ExternalOpti
 Status PluginInstance::named(const OpenItem& item, const Status& status) const {
   return status.with_context("backend " + services_.name() + ": " +
                              std::string(plugin_call_name(item.group->kind)) + " of " +
-                             item.key_text);
+                             item.key.to_string());
 }
 
 void PluginInstance::end_all(const std::vector<OpenItems::Ptr>& items, const Status& status) {
@@ -59,8 +59,8 @@ void PluginInstance::submit(const std::shared_ptr<const ItemGroup>& group,
       if (!status.is_ok()) refused.emplace_back(i, std::move(status));
     }
     arm_timer();
-    changed_.notify_all();
   }
+  changed_.notify_all();
   if (!refused.empty()) services_.add("external_refused", refused.size());
   for (auto& [index, status] : refused) {
     ItemOutcome outcome;

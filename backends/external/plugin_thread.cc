@@ -115,6 +115,7 @@ void PluginInstance::do_work(const Work& work) {
 void PluginInstance::give_items(std::vector<OpenItems::Ptr> items) {
   std::vector<OpenItems::Ptr> given;
   for (OpenItems::Ptr& item : items) {
+    item->key_text = item->key.to_string();  // here, not where others wait for the lock
     Status status;
     if (item->group->kind == PluginCall::kPut) status = encode_put_header(*item);
     if (status.is_ok()) {

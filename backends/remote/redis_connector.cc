@@ -88,7 +88,6 @@ void RedisConnector::put(std::span<const CacheEngineKey> keys, std::span<const M
     return;
   }
   std::vector<RedisOp> ops;
-  ops.reserve(keys.size());
   for (size_t i = 0; i < keys.size(); ++i) {
     auto head = encode_record_head(keys[i], *objs[i]);
     const size_t value_bytes = (head ? head->size() : 0) + objs[i]->bytes().size();
@@ -113,6 +112,8 @@ void RedisConnector::put(std::span<const CacheEngineKey> keys, std::span<const M
       done(i, answer->kind == Kind::kStatus ? Status() : unexpected(*answer));
     };
     ops.push_back(std::move(op));
+    // What fills the connections goes out while the headers of the rest are made.
+    if (ops.size() == RedisConnection::kWindow) post(std::exchange(ops, {}));
   }
   post(std::move(ops));
 }

@@ -15,6 +15,7 @@
 #include "backends/local_disk/factory.h"
 #include "kvferry/chunk_record.h"
 #include "perf/benchmarks.h"
+#include "perf/storage/chunks.h"
 #include "runtime/memory/memory_pool.h"
 #include "runtime/steady_clock.h"
 #include "runtime/thread_executor.h"
@@ -28,41 +29,6 @@ namespace fs = std::filesystem;
 constexpr std::array<size_t, 3> kChunkMib = {1, 4, 32};
 constexpr size_t kMib = size_t{1} << 20;
 constexpr size_t kGetRounds = 2;  // over all chunks, in one timing
-constexpr int64_t kTokens = 256;
-constexpr size_t kLayers = 32;
-
-struct Chunk {
-  CacheEngineKey key;
-  MemoryObjPtr obj;
-};
-
-/// Random bytes with right digests.
-Chunk make_chunk(MemoryPool& pool, size_t bytes, uint64_t number) {
-  Chunk chunk;
-  chunk.key.model = "bench";
-  chunk.key.dtype = DType::kBF16;
-  std::mt19937_64 random(number + 1);
-  for (uint8_t& byte : chunk.key.chunk_hash.bytes) byte = static_cast<uint8_t>(random());
-  chunk.obj = pool.allocate(bytes).value();
-  MemoryObj& obj = *chunk.obj;
-  obj.layout.dtype = DType::kBF16;
-  obj.layout.format = MemoryFormat::kKvL2TD;
-  obj.layout.heads = {8, 0, 8};
-  obj.layout.num_tokens = obj.token_end = kTokens;
-  for (size_t layer = 0; layer < kLayers; ++layer) {
-    const auto row_bytes = static_cast<int64_t>(bytes / (2 * kLayers * kTokens));
-    obj.layout.planes.push_back({0, static_cast<int32_t>(layer), KVRole::kKey, row_bytes});
-    obj.layout.planes.push_back({0, static_cast<int32_t>(layer), KVRole::kValue, row_bytes});
-  }
-  obj.layout = place_planes(obj.layout).value();
-  auto* const words = reinterpret_cast<uint64_t*>(obj.bytes().data());
-  std::generate_n(words, bytes / sizeof(uint64_t), std::ref(random));
-  obj.tile_digests.resize(static_cast<size_t>(obj.layout.num_tiles()));
-  compute_tile_digests(obj.layout, obj.bytes(), 0, 2 * kLayers, obj.tile_digests)
-      .ignore("the sizes are the layout's");
-  obj.chunk_digest = bound_chunk_digest(make_chunk_record(chunk.key, obj));
-  return chunk;
-}
 
 /// A store in a directory of its own, and what it needs to live.
 class Store {
@@ -90,10 +56,10 @@ class Store {
   }
 
   /// Seconds for all of them, submitted at once.
-  double put(const std::vector<Chunk>& chunks, bool& ok) {
+  double put(const std::vector<BenchChunk>& chunks, bool& ok) {
     std::vector<CacheEngineKey> keys;
     std::vector<MemoryObjPtr> objs;
-    for (const Chunk& chunk : chunks) {
+    for (const BenchChunk& chunk : chunks) {
       keys.push_back(chunk.key);
       objs.push_back(chunk.obj);
     }
@@ -112,7 +78,7 @@ class Store {
 
   /// Seconds for all of them, in random order, each dropped when it has come; with `check`,
   /// compared with what was put.
-  double get(const std::vector<Chunk>& chunks, size_t rounds, bool check, bool& ok) {
+  double get(const std::vector<BenchChunk>& chunks, size_t rounds, bool check, bool& ok) {
     std::vector<size_t> order;
     std::mt19937_64 random(rounds);
     for (size_t i = 0; i < rounds; ++i) {
@@ -209,8 +175,8 @@ bool bench_size(const DiskBenchOptions& options, DiskIo io, size_t chunk_mib) {
   const size_t bytes = chunk_mib * kMib;
   const size_t num_chunks = std::max<size_t>(options.mib / chunk_mib, 2 * options.depth);
   auto pool = MemoryPool::create({bytes, num_chunks + 2 * options.depth}).value();
-  std::vector<Chunk> chunks;
-  for (size_t i = 0; i < num_chunks; ++i) chunks.push_back(make_chunk(*pool, bytes, i));
+  std::vector<BenchChunk> chunks;
+  for (size_t i = 0; i < num_chunks; ++i) chunks.push_back(make_bench_chunk(*pool, bytes, i));
   const fs::path root = fs::path(options.directory) / "kvferry-bench";
   const double gb = static_cast<double>(num_chunks * bytes) / 1e9;
   Rates put;

@@ -13,8 +13,9 @@ namespace kvferry {
 namespace {
 
 constexpr unsigned kEntries = 256;
-// Large enough that the disk is busy with a few, small enough that a chunk is several.
-constexpr size_t kMaxPieceBytes = size_t{1} << 20;
+// As large as what Linux asks of a disk at once by default (max_sectors_kb) where memory is
+// contiguous: with 1 MiB a chunk of 32 MiB comes at 0.86 of the rate, one of 4 MiB at 0.83.
+constexpr size_t kMaxPieceBytes = size_t{4} << 20;
 // The kernel's limits for one registered buffer, and (until 5.13) for their number.
 constexpr size_t kMaxBufferBytes = size_t{1} << 30;
 constexpr size_t kMaxBuffers = 1024;

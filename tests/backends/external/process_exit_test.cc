@@ -1,6 +1,6 @@
 #include <gtest/gtest.h>
 
-#include "tests/support/subprocess.h"
+#include "workload/processes/subprocess.h"
 
 namespace kvferry {
 namespace {

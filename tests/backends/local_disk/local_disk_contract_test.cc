@@ -6,7 +6,7 @@
 #include "backends/local_disk/factory.h"
 #include "conformance/backend_contract.h"
 #include "tests/support/status_matchers.h"
-#include "tests/support/temp_dir.h"
+#include "workload/processes/temp_dir.h"
 
 namespace kvferry {
 namespace {

@@ -17,7 +17,7 @@
 #include "tests/support/run_on.h"
 #include "tests/support/seeded_rng.h"
 #include "tests/support/status_matchers.h"
-#include "tests/support/temp_dir.h"
+#include "workload/processes/temp_dir.h"
 
 namespace kvferry {
 namespace {

@@ -13,7 +13,7 @@
 #include "tests/backends/remote/remote_rig.h"
 #include "tests/support/eventually.h"
 #include "tests/support/status_matchers.h"
-#include "tests/support/temp_dir.h"
+#include "workload/processes/temp_dir.h"
 
 namespace kvferry {
 namespace {

@@ -9,8 +9,8 @@
 #include "core/unique_fd.h"
 #include "tests/backends/remote/remote_rig.h"
 #include "tests/support/eventually.h"
-#include "tests/support/server_process.h"
 #include "tests/support/status_matchers.h"
+#include "workload/processes/server_process.h"
 
 namespace kvferry {
 namespace {

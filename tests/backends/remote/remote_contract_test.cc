@@ -6,9 +6,9 @@
 #include "backends/remote/factory.h"
 #include "conformance/backend_contract.h"
 #include "core/remote_url.h"
-#include "tests/support/server_process.h"
 #include "tests/support/status_matchers.h"
-#include "tests/support/temp_dir.h"
+#include "workload/processes/server_process.h"
+#include "workload/processes/temp_dir.h"
 
 namespace kvferry {
 namespace {

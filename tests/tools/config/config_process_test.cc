@@ -3,8 +3,8 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "tests/support/subprocess.h"
 #include "tests/support/temp_file.h"
+#include "workload/processes/subprocess.h"
 
 namespace kvferry {
 namespace {

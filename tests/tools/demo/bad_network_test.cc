@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "tests/support/subprocess.h"
+#include "workload/processes/subprocess.h"
 
 namespace kvferry {
 namespace {

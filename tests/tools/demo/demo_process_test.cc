@@ -13,7 +13,7 @@
 #include <thread>
 #include <tuple>
 
-#include "tests/support/subprocess.h"
+#include "workload/processes/subprocess.h"
 
 namespace kvferry {
 namespace {

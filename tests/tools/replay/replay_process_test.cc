@@ -14,9 +14,9 @@
 #include <vector>
 
 #include "tests/support/seeded_rng.h"
-#include "tests/support/server_process.h"
-#include "tests/support/subprocess.h"
-#include "tests/support/temp_dir.h"
+#include "workload/processes/server_process.h"
+#include "workload/processes/subprocess.h"
+#include "workload/processes/temp_dir.h"
 
 namespace kvferry {
 namespace {

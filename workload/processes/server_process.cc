@@ -1,4 +1,4 @@
-#include "tests/support/server_process.h"
+#include "workload/processes/server_process.h"
 
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -9,12 +9,14 @@
 #include <csignal>
 #include <cstring>
 #include <sstream>
+#include <thread>
 
 #include "core/unique_fd.h"
-#include "tests/support/eventually.h"
 
 namespace kvferry {
 namespace {
+
+constexpr std::chrono::seconds kPatience{20};
 
 /// Where PATH finds it; empty if it does not.
 std::string find_program(const std::string& name) {
@@ -85,10 +87,13 @@ bool RedisServer::run() {
                                       directory_.file("redis.log")};
   command.insert(command.end(), options_.begin(), options_.end());
   process_ = std::make_unique<Subprocess>(bound_to_us(std::move(command)));
-  return eventually([&] {
-           return is_listening(socket_path()) || process_->wait(std::chrono::seconds(0)) >= 0;
-         }) &&
-         is_listening(socket_path());
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  while (process_->wait(std::chrono::seconds(0)) < 0) {
+    if (is_listening(socket_path())) return true;
+    if (std::chrono::steady_clock::now() >= deadline) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return false;
 }
 
 void RedisServer::kill() { process_.reset(); }

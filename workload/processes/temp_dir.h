@@ -7,7 +7,7 @@
 
 namespace kvferry {
 
-/// A directory of its own for one test, removed with all that is in it.
+/// A directory of its own, removed with all that is in it.
 class TempDir {
  public:
   TempDir() {

@@ -4,13 +4,13 @@
 #include <string>
 #include <vector>
 
-#include "tests/support/subprocess.h"
-#include "tests/support/temp_dir.h"
+#include "workload/processes/subprocess.h"
+#include "workload/processes/temp_dir.h"
 
 namespace kvferry {
 
-/// A redis-server of one test's own: in a temporary directory, on a Unix socket and on a free port
-/// of the loopback. Ended with it, or with the test's process.
+/// A redis-server of its starter's own: in a temporary directory, on a Unix socket and on a free
+/// port of the loopback. Ended with this, or with the starter's process.
 class RedisServer {
  public:
   /// Null where redis-server is not installed: "scripts/setup test" does that.

@@ -9,7 +9,7 @@
 
 namespace kvferry {
 
-/// A program that a test runs, with its output kept. The destructor kills it if it still runs.
+/// A program that is run, with its output kept. The destructor kills it if it still runs.
 class Subprocess {
  public:
   explicit Subprocess(const std::vector<std::string>& command);
