@@ -12,7 +12,7 @@ std::string milliseconds(Duration limit) {
 
 bool same_traits(const BackendTraits& a, const BackendTraits& b) {
   return a.retains == b.retains && a.pins == b.pins && a.persists == b.persists &&
-         a.is_memory == b.is_memory;
+         a.is_memory == b.is_memory && a.takes_puts == b.takes_puts;
 }
 
 /// The values of a batch, none of which may be an error.

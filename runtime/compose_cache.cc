@@ -1,13 +1,17 @@
 // Names of sinks become objects here, in the order of the tiers.
 
+#include <algorithm>
 #include <fstream>
 #include <utility>
 
 #include "backends/external/factory.h"
 #include "backends/local_cpu/factory.h"
 #include "backends/local_disk/factory.h"
+#include "backends/peer/factory.h"
 #include "backends/remote/factory.h"
+#include "kvferry/make_transport.h"
 #include "runtime/cache/cache_parts.h"
+#include "runtime/cache/memory_store.h"
 #include "runtime/detached_thread.h"
 #include "runtime/plugin_folder.h"
 
@@ -70,6 +74,67 @@ Status add_local_cpu(const CacheConfig& config, size_t chunk_bytes, CacheParts& 
   options.typical_chunk_bytes = chunk_bytes;
   KVFERRY_ASSIGN_OR_RETURN(BackendContext context, make_context("local_cpu", config, 1, parts));
   KVFERRY_ASSIGN_OR_RETURN(auto backend, make_local_cpu_backend(std::move(context), options));
+  parts.shared_memory = std::make_unique<MemoryStore>(*backend, *parts.pool);
+  add_tier(std::move(backend), parts);
+  return {};
+}
+
+/// The first line of a file.
+Result<std::string> read_secret(const std::string& path) {
+  std::ifstream file(path);
+  std::string line;
+  if (!file || !std::getline(file, line) || line.empty()) {
+    return make_error(StatusCode::kInvalidArgument,
+                      "'" + path + "' cannot be read, or its first line is empty");
+  }
+  return line;
+}
+
+/// The engine that moves chunks to and from peers: they lie in the pool, its own slots are credits.
+Status make_peer_engine(const CacheConfig& config, size_t chunk_bytes,
+                        std::shared_ptr<Transport> transport, CacheParts& parts) {
+  constexpr size_t kFewestChunks = 4;
+  constexpr size_t kMostChunks = 64;
+  TransferEngineOptions options;
+  options.name = config.peer.name;
+  auto token = read_secret(config.peer.token_file);
+  if (!token) return token.error().with_context("peer_token_file");
+  options.token = *std::move(token);
+  options.chunk_bytes = 1;
+  options.staging_chunks =
+      std::clamp(config.sinks.max_in_flight_bytes / chunk_bytes, kFewestChunks, kMostChunks);
+  options.landing_chunks = options.staging_chunks;
+  options.logger = &parts.logger;
+  options.transport = std::move(transport);
+  if (options.transport == nullptr) {
+    KVFERRY_ASSIGN_OR_RETURN(options.transport, make_transport(config.peer.transport));
+  }
+  KVFERRY_ASSIGN_OR_RETURN(parts.peers, TransferEngine::create(std::move(options)));
+  if (config.peer.host.empty()) return {};
+  if (parts.shared_memory) parts.peers->share(parts.shared_memory.get());
+  auto port = parts.peers->listen(config.peer.host, config.peer.port);
+  if (!port) return port.error().with_context("peer_listen");
+  parts.peer_port = *port;
+  parts.logger.log(LogLevel::kInfo,
+                   "peers_welcome host=" + config.peer.host + " port=" + std::to_string(*port));
+  return {};
+}
+
+Status add_peers(const CacheConfig& config, size_t chunk_bytes,
+                 std::shared_ptr<Transport> transport, CacheParts& parts) {
+  if (config.peer.peers.empty() && config.peer.host.empty()) return {};
+  KVFERRY_RETURN_IF_ERROR(make_peer_engine(config, chunk_bytes, std::move(transport), parts));
+  if (config.peer.peers.empty()) return {};
+  constexpr size_t kMostThreads = 8;  // each is blocked while it connects
+  PeerOptions options;
+  options.peers = config.peer.peers;
+  options.push_to = config.peer.push_to;
+  options.timeout = config.peer.timeout;
+  const size_t threads = std::min(options.peers.size(), kMostThreads);
+  KVFERRY_ASSIGN_OR_RETURN(BackendContext context,
+                           make_context("peer", config, static_cast<int64_t>(threads), parts));
+  KVFERRY_ASSIGN_OR_RETURN(auto backend,
+                           make_peer_backend(std::move(context), parts.peers->exchange(), options));
   add_tier(std::move(backend), parts);
   return {};
 }
@@ -90,17 +155,6 @@ Status add_local_disk(const CacheConfig& config, size_t chunk_bytes, CacheParts&
   if (!backend) return backend.error().with_context("local_disk");
   add_tier(*std::move(backend), parts);
   return {};
-}
-
-/// The first line of a file.
-Result<std::string> read_secret(const std::string& path) {
-  std::ifstream file(path);
-  std::string line;
-  if (!file || !std::getline(file, line) || line.empty()) {
-    return make_error(StatusCode::kInvalidArgument,
-                      "'" + path + "' cannot be read, or its first line is empty");
-  }
-  return line;
 }
 
 Status add_remote(const CacheConfig& config, CacheParts& parts) {
@@ -149,10 +203,12 @@ Status add_external(const ExternalBackendConfig& external, const CacheConfig& co
   return {};
 }
 
-Status make_parts(const CacheConfig& config, size_t chunk_bytes, CacheParts& parts) {
+Status make_parts(const CacheConfig& config, size_t chunk_bytes,
+                  std::shared_ptr<Transport> transport, CacheParts& parts) {
   KVFERRY_RETURN_IF_ERROR(make_pool(config, chunk_bytes, parts));
   KVFERRY_RETURN_IF_ERROR(make_threads(config, parts));
   KVFERRY_RETURN_IF_ERROR(add_local_cpu(config, chunk_bytes, parts));
+  KVFERRY_RETURN_IF_ERROR(add_peers(config, chunk_bytes, std::move(transport), parts));
   KVFERRY_RETURN_IF_ERROR(add_local_disk(config, chunk_bytes, parts));
   KVFERRY_RETURN_IF_ERROR(add_remote(config, parts));
   for (const ExternalBackendConfig& external : config.external_backends) {
@@ -164,9 +220,10 @@ Status make_parts(const CacheConfig& config, size_t chunk_bytes, CacheParts& par
 }  // namespace
 
 Result<std::unique_ptr<CacheParts>> compose_cache(const CacheConfig& config, size_t chunk_bytes,
+                                                  std::shared_ptr<Transport> transport,
                                                   Logger* logger) {
   auto parts = std::make_unique<CacheParts>(logger);
-  Status made = make_parts(config, chunk_bytes, *parts);
+  Status made = make_parts(config, chunk_bytes, std::move(transport), *parts);
   if (made.is_ok()) return parts;
   dismantle(std::move(parts));
   return make_error(std::move(made));

@@ -95,13 +95,15 @@ struct PeerAddress {
   uint16_t port = 0;
 };
 
-/// Other cache engines whose chunks can be fetched, as a tier.
+/// Other cache engines: their memory as a tier, and this one's memory for them.
 struct PeerConfig {
   std::string name;        ///< what they call this one
   std::string host;        ///< to listen on; empty: it does not
   uint16_t port = 0;       ///< 0: any free one
   std::string token_file;  ///< its first line is the secret that all of them share
   std::vector<PeerAddress> peers;
+  std::string push_to;                         ///< the one of them that gets what is stored here
+  Duration timeout = std::chrono::seconds(2);  ///< of an answer, and of a chunk that is pushed
   std::string transport = "ucx";
 };
 

@@ -18,6 +18,7 @@
 #include "kvferry/logger.h"
 #include "kvferry/status.h"
 #include "kvferry/storage_backend.h"
+#include "kvferry/transport.h"
 
 namespace kvferry {
 
@@ -32,6 +33,9 @@ struct CacheEngineOptions {
   KVLayout pages;
   CacheConfig config;
   Logger* logger = nullptr;  ///< borrowed; null: no log
+  /// How chunks travel between peers. Null: a new one of the configuration's name. Loopback leads
+  /// to the engines that were given the same object.
+  std::shared_ptr<Transport> transport = nullptr;
 };
 
 /// The pages of tokens: slots[i] is where token i lies. Negative: leave that token out.
@@ -181,6 +185,8 @@ class KVFERRY_EXPORT CacheEngine {
   CacheStats stats() const;
   /// Where metrics are served; 0: nowhere.
   uint16_t metrics_port() const;
+  /// Where peers find it; 0: it does not listen.
+  uint16_t peer_port() const;
   /// The sinks, in the order in which they are asked. Borrowed.
   std::vector<StorageBackend*> sinks() const;
 

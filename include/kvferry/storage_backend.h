@@ -29,6 +29,8 @@ struct BackendTraits {
   bool persists = false;
   /// Hands out the very memory that was put: no copy, nothing that could have changed it.
   bool is_memory = false;
+  /// Not so: chunks come out of it that somebody else puts there, and the runtime puts none.
+  bool takes_puts = true;
 };
 
 enum class GetIntent : uint8_t {

@@ -16,6 +16,9 @@
 
 namespace kvferry {
 
+class PeerExchange;
+class PeerStore;
+
 /// Names the tokens of one chunk: which chunk, and where in its sequence.
 struct ChunkRef {
   CacheEngineKey key;
@@ -181,6 +184,13 @@ class KVFERRY_EXPORT TransferEngine {
 
   /// Serves chunks to whoever fetches; `provider` is borrowed until the engine ends.
   void serve(ChunkProvider* provider);
+
+  /// Shares chunks in memory with every peer, and keeps those that peers push; `store` is borrowed
+  /// until the engine ends.
+  void share(PeerStore* store);
+
+  /// Chunks from memory to memory; ends with the engine.
+  PeerExchange& exchange();
 
   /// Fetches chunks from the peer of that name. All errors come through on_chunk; kInvalidArgument:
   ///   a range without tokens, or a slot that is there twice.

@@ -58,6 +58,7 @@ class CacheEngine::Impl {
   Impl& operator=(const Impl&) = delete;
 
   CacheCore& core() { return *core_; }
+  uint16_t peer_port() const { return parts_->peer_port; }
   uint16_t metrics_port() const { return metrics_ ? metrics_->port() : uint16_t{0}; }
 
   Status serve_metrics(const MetricsConfig& config) {
@@ -87,8 +88,8 @@ Result<std::unique_ptr<CacheEngine>> CacheEngine::create(CacheEngineOptions opti
   KVFERRY_ASSIGN_OR_RETURN(
       TokenChunks space,
       TokenChunks::create(std::move(identity), std::move(hashing), std::move(options.pages)));
-  KVFERRY_ASSIGN_OR_RETURN(auto parts,
-                           compose_cache(options.config, space.chunk_bytes(), options.logger));
+  KVFERRY_ASSIGN_OR_RETURN(auto parts, compose_cache(options.config, space.chunk_bytes(),
+                                                     std::move(options.transport), options.logger));
   auto impl = std::make_unique<Impl>(std::move(parts), std::move(space), options.config);
   KVFERRY_RETURN_IF_ERROR(impl->serve_metrics(options.config.metrics));
   return std::unique_ptr<CacheEngine>(new CacheEngine(std::move(impl)));
@@ -124,6 +125,8 @@ size_t CacheEngine::clear(std::span<const uint32_t> tokens,
 CacheStats CacheEngine::stats() const { return impl_->core().stats(); }
 
 uint16_t CacheEngine::metrics_port() const { return impl_->metrics_port(); }
+
+uint16_t CacheEngine::peer_port() const { return impl_->peer_port(); }
 
 std::vector<StorageBackend*> CacheEngine::sinks() const {
   std::vector<StorageBackend*> sinks;

@@ -5,6 +5,7 @@
 namespace kvferry {
 
 void stop_threads(CacheParts& parts) {
+  parts.peers.reset();    // what peers still read goes back to the pool
   parts.copiers.reset();  // ends what is being copied, which posts to the control executor
   if (parts.control) parts.control->stop();
   // Executors stop before they go: what still runs in the pools may post to them.

@@ -4,6 +4,8 @@
 #include <vector>
 
 #include "kvferry/cache_engine.h"
+#include "kvferry/peer_exchange.h"
+#include "kvferry/transfer_engine.h"
 #include "runtime/memory/memory_pool.h"
 #include "runtime/steady_clock.h"
 #include "runtime/telemetry/backend_counters.h"
@@ -36,13 +38,18 @@ struct CacheParts {
   std::unique_ptr<ThreadWorkPool> copiers;
   std::unique_ptr<ThreadExecutor> control;
   std::vector<CacheTier> tiers;
+  /// What peers are given of the tier in memory, which outlives it; null: nothing.
+  std::unique_ptr<PeerStore> shared_memory;
+  std::unique_ptr<TransferEngine> peers;  ///< null: there are none
+  uint16_t peer_port = 0;                 ///< 0: it does not listen
 };
 
-/// Makes all of it from a configuration, or nothing.
+/// Makes all of it from a configuration, or nothing. `transport` leads to peers; null: a new one.
 ///
 /// Errors: what the factories say, with the sink's name; kInvalidArgument for a pool in which not
 ///   two chunks of `chunk_bytes` have room.
 Result<std::unique_ptr<CacheParts>> compose_cache(const CacheConfig& config, size_t chunk_bytes,
+                                                  std::shared_ptr<Transport> transport,
                                                   Logger* logger);
 
 /// Ends every thread, once every backend is closed. What a plugin that was left behind still has

@@ -86,7 +86,12 @@ class Rules {
       findings_.fail(at({"peer_name"}),
                      "key 'peer_name': must be 1 to 256 characters of plain ASCII");
     }
-    if (!has_peers()) return;
+    if (!has_peers()) {
+      if (!peer.push_to.empty()) {
+        findings_.warn(at({"peer_push"}), "key 'peer_push': has no effect without peers");
+      }
+      return;
+    }
     const std::string key = peer.peers.empty() ? "peer_listen" : "peers";
     if (peer.name.empty()) findings_.fail(at({key}), "key '" + key + "': needs peer_name");
     if (peer.token_file.empty()) {
@@ -99,6 +104,25 @@ class Rules {
                                         detail::printable(peer.name, kMaxPeerName) +
                                         "'); take it from the list");
     }
+    check_use_of_peers();
+  }
+  void check_use_of_peers() {
+    const PeerConfig& peer = config_.peer;
+    if (!peer.push_to.empty() &&
+        std::ranges::find(peer.peers, peer.push_to, &PeerAddress::name) == peer.peers.end()) {
+      findings_.fail(at({"peer_push"}), "key 'peer_push': '" +
+                                            detail::printable(peer.push_to, kMaxPeerName) +
+                                            "' is none of peers; add it there");
+    }
+    if (!peer.host.empty() && !config_.local_cpu.is_tier) {
+      findings_.warn(at({"peer_listen"}),
+                     "key 'peer_listen': peers find nothing here, as local_cpu is False");
+    }
+    if (peer.transport == "loopback" && !peer.peers.empty()) {
+      findings_.warn(at({"transport", "peers"}),
+                     "key 'transport': loopback reaches engines of this process only, which must "
+                     "be given one transport (CacheEngineOptions::transport)");
+    }
   }
 
   /// What this build cannot do, however right the configuration is.
@@ -109,8 +133,9 @@ class Rules {
     };
     warn(!KVFERRY_HAVE_HIREDIS && config_.remote.kind == RemoteKind::kRedis, "remote_url",
          "hiredis; install libhiredis-dev and build again");
-    warn(has_peers(), config_.peer.peers.empty() ? "peer_listen" : "peers",
-         "tier of peers yet, and makes nothing of it");
+    warn(!KVFERRY_HAVE_UCX && has_peers() && config_.peer.transport == "ucx",
+         config_.peer.peers.empty() ? "peer_listen" : "peers",
+         "UCX, and no way to peers; install libucx-dev and build again");
     warn(!KVFERRY_HAVE_PROMETHEUS && config_.metrics.port != 0, "metrics_port",
          "prometheus-cpp; install prometheus-cpp-dev and build again");
     warn(!KVFERRY_HAVE_URING && config_.local_disk.io == DiskIo::kIoUring, "disk_io",

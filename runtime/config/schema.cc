@@ -273,8 +273,8 @@ std::vector<KeySpec> make_own_keys() {
       {.name = "peer_listen",
        .home = kOurs,
        .field = CustomField{"HOST:PORT", set_peer_listen, show_peer_listen},
-       .meaning = "Where other engines find this one; port 0: any free one. Nothing: it only asks "
-                  "others."},
+       .meaning = "Where other engines find this one, and what it has in memory (local_cpu); port "
+                  "0: any free one. Nothing: it only asks others."},
       {.name = "peer_token_file",
        .home = kOurs,
        .field = [](CacheConfig& c) -> std::string& { return c.peer.token_file; },
@@ -284,8 +284,21 @@ std::vector<KeySpec> make_own_keys() {
       {.name = "peers",
        .home = kOurs,
        .field = CustomField{"list", set_peers, show_peers},
-       .meaning = "Engines whose chunks are fetched, as NAME=HOST:PORT, in the order in which they "
-                  "are asked. Read and checked, but nothing is built from it yet."},
+       .meaning = "Engines whose memory is a tier here, as NAME=HOST:PORT, in the order in which "
+                  "they are asked."},
+      {.name = "peer_push",
+       .home = kOurs,
+       .field = [](CacheConfig& c) -> std::string& { return c.peer.push_to; },
+       .meaning = "The one of peers that fetches what is stored here, too, unless one of them has "
+                  "it. None: chunks only come from peers."},
+      {.name = "peer_timeout_ms",
+       .home = kOurs,
+       .field = [](CacheConfig& c) -> Duration& { return c.peer.timeout; },
+       .unit = "ms",
+       .scale = kMilliseconds,
+       .least = 1,
+       .most = kDayMs,
+       .meaning = "Deadline of a peer's answer, and of a chunk that is pushed."},
       {.name = "transport",
        .home = kOurs,
        .field = ChoiceField{

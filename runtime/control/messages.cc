@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "core/wire.h"
+#include "kvferry/chunk_record.h"
 
 namespace kvferry {
 namespace {
@@ -45,6 +46,14 @@ template <size_t kSize>
 void get_array(WireReader& in, std::array<std::byte, kSize>& out) {
   const std::span<const std::byte> bytes = in.read_bytes(kSize);
   if (bytes.size() == kSize) std::copy(bytes.begin(), bytes.end(), out.begin());
+}
+
+/// What follows is refused by itself: no list is longer than what came of it.
+Status get_key(WireReader& in, CacheEngineKey& key) {
+  const std::string text_of_key = text(in, kMaxKeyBytes);
+  if (!in.is_ok()) return in.status();
+  KVFERRY_ASSIGN_OR_RETURN(key, CacheEngineKey::parse(text_of_key));
+  return {};
 }
 
 Status get_error_code(WireReader& in, StatusCode& code) {
@@ -136,6 +145,13 @@ void put(WireWriter& out, const FetchMessage& m) {
     out.u64(static_cast<uint64_t>(item.token_end));
   }
   out.u8(static_cast<uint8_t>(m.priority));
+  out.u8(m.of_memory ? 1 : 0);
+}
+
+/// A chunk of pages has tokens; one of memory leaves them open.
+bool is_token_range(const ChunkRef& ref, bool of_memory) {
+  if (of_memory) return ref.token_begin == 0 && ref.token_end == 0;
+  return ref.token_begin >= 0 && ref.token_begin < ref.token_end && ref.token_end <= kMaxTokenEnd;
 }
 
 Status get(WireReader& in, FetchMessage& m) {
@@ -143,20 +159,25 @@ Status get(WireReader& in, FetchMessage& m) {
   const uint32_t count = in.read_u32();
   if (count > kMaxFetchItems) return out_of_range("number of items", count);
   for (uint32_t i = 0; i < count && in.is_ok(); ++i) {
-    const std::string key = text(in, kMaxKeyBytes);
-    const uint64_t begin = in.read_u64();
-    const uint64_t end = in.read_u64();
-    if (!in.is_ok()) break;
-    if (begin >= end || end > static_cast<uint64_t>(kMaxTokenEnd))
-      return out_of_range("token range end", end);
-    KVFERRY_ASSIGN_OR_RETURN(CacheEngineKey parsed, CacheEngineKey::parse(key));
-    m.items.push_back({std::move(parsed), static_cast<int64_t>(begin), static_cast<int64_t>(end)});
+    ChunkRef item;
+    KVFERRY_RETURN_IF_ERROR(get_key(in, item.key));
+    item.token_begin = static_cast<int64_t>(in.read_u64());
+    item.token_end = static_cast<int64_t>(in.read_u64());
+    m.items.push_back(std::move(item));
   }
   const uint8_t priority = in.read_u8();
   if (priority > static_cast<uint8_t>(FetchPriority::kBackground)) {
     return out_of_range("priority", priority);
   }
   m.priority = static_cast<FetchPriority>(priority);
+  Status status;
+  m.of_memory = get_bool(in, status);
+  KVFERRY_RETURN_IF_ERROR(status);
+  if (!in.is_ok()) return {};
+  for (const ChunkRef& item : m.items) {
+    if (is_token_range(item, m.of_memory)) continue;
+    return out_of_range("token range end", static_cast<uint64_t>(item.token_end));
+  }
   return {};
 }
 
@@ -205,6 +226,8 @@ void put(WireWriter& out, const OfferMessage& m) {
   out.u64(m.fragment_bytes);
   out.u32(m.num_fragments);
   put(out, m.source);
+  out.u32(static_cast<uint32_t>(m.record.size()));
+  out.bytes(m.record);
 }
 
 Status get(WireReader& in, OfferMessage& m) {
@@ -216,6 +239,10 @@ Status get(WireReader& in, OfferMessage& m) {
   m.fragment_bytes = in.read_u64();
   m.num_fragments = in.read_u32();
   m.source = get_lease(in);
+  const uint32_t record_bytes = in.read_u32();
+  if (record_bytes > kMaxChunkRecordHeaderBytes) return out_of_range("record size", record_bytes);
+  const auto record = in.read_bytes(record_bytes);
+  m.record.assign(record.begin(), record.end());
   return {};
 }
 
@@ -291,6 +318,81 @@ Status get(WireReader& in, QuietMessage& m) {
   const uint32_t count = in.read_u32();
   if (count > kMaxQuietSessions) return out_of_range("number of sessions", count);
   for (uint32_t i = 0; i < count && in.is_ok(); ++i) get_array(in, m.sessions.emplace_back());
+  return {};
+}
+
+void put(WireWriter& out, const AskMessage& m) {
+  out.u64(m.ask_id);
+  out.u8(static_cast<uint8_t>(m.question));
+  out.u32(static_cast<uint32_t>(m.keys.size()));
+  for (const CacheEngineKey& key : m.keys) out.string(key.to_string());
+}
+
+Status get(WireReader& in, AskMessage& m) {
+  m.ask_id = in.read_u64();
+  const uint8_t question = in.read_u8();
+  if (question > static_cast<uint8_t>(PeerQuestion::kRemoveForced)) {
+    return out_of_range("question", question);
+  }
+  m.question = static_cast<PeerQuestion>(question);
+  const uint32_t count = in.read_u32();
+  if (count > kMaxAskedKeys) return out_of_range("number of keys", count);
+  for (uint32_t i = 0; i < count && in.is_ok(); ++i) {
+    KVFERRY_RETURN_IF_ERROR(get_key(in, m.keys.emplace_back()));
+  }
+  return {};
+}
+
+void put(WireWriter& out, const AnswerMessage& m) {
+  out.u64(m.ask_id);
+  out.u32(static_cast<uint32_t>(m.answers.size()));
+  for (const bool answer : m.answers) out.u8(answer ? 1 : 0);
+}
+
+Status get(WireReader& in, AnswerMessage& m) {
+  m.ask_id = in.read_u64();
+  const uint32_t count = in.read_u32();
+  if (count > kMaxAskedKeys) return out_of_range("number of answers", count);
+  Status status;
+  for (uint32_t i = 0; i < count && in.is_ok(); ++i) m.answers.push_back(get_bool(in, status));
+  return status;
+}
+
+void put(WireWriter& out, const PushMessage& m) {
+  out.u64(m.push_id);
+  out.u32(static_cast<uint32_t>(m.items.size()));
+  for (const PushMessage::Item& item : m.items) {
+    out.string(item.key.to_string());
+    out.u64(item.chunk_digest);
+  }
+}
+
+Status get(WireReader& in, PushMessage& m) {
+  m.push_id = in.read_u64();
+  const uint32_t count = in.read_u32();
+  if (count > kMaxAskedKeys) return out_of_range("number of items", count);
+  for (uint32_t i = 0; i < count && in.is_ok(); ++i) {
+    PushMessage::Item& item = m.items.emplace_back();
+    KVFERRY_RETURN_IF_ERROR(get_key(in, item.key));
+    item.chunk_digest = in.read_u64();
+  }
+  return {};
+}
+
+void put(WireWriter& out, const KeptMessage& m) {
+  out.u64(m.push_id);
+  out.u32(m.item);
+  out.u8(static_cast<uint8_t>(m.code));
+  out.string(clipped(m.reason));
+}
+
+Status get(WireReader& in, KeptMessage& m) {
+  m.push_id = in.read_u64();
+  m.item = in.read_u32();
+  const uint8_t code = in.read_u8();
+  if (code > kLastStatusCode) return out_of_range("status code", code);
+  m.code = static_cast<StatusCode>(code);
+  m.reason = text(in, kMaxReasonBytes);
   return {};
 }
 

@@ -7,6 +7,7 @@
 #include <variant>
 #include <vector>
 
+#include "kvferry/peer_exchange.h"
 #include "kvferry/status.h"
 #include "kvferry/transfer.h"
 #include "kvferry/transfer_engine.h"
@@ -17,12 +18,13 @@ namespace kvferry {
 // What two engines say to one another over the control connection. docs/transfer-protocol.md says
 // in which order and why; encode() and decode_message() are the format.
 
-inline constexpr uint32_t kProtocolVersion = 2;
+inline constexpr uint32_t kProtocolVersion = 3;
 inline constexpr size_t kMaxMessageBytes = 4U << 20;
 inline constexpr uint32_t kMaxReportBytes = 1U << 20;
 inline constexpr uint32_t kMaxReasonBytes = 4096;
 inline constexpr uint32_t kMaxNameBytes = 256;  ///< of each string of a hello
 inline constexpr size_t kMaxFetchItems = 16384;
+inline constexpr size_t kMaxAskedKeys = 2048;  ///< of one question, and of one push
 inline constexpr size_t kMaxQuietSessions = 64;
 inline constexpr int64_t kMaxTokenEnd = int64_t{1} << 40;
 
@@ -64,6 +66,9 @@ struct FetchMessage {
   uint64_t fetch_id = 0;  ///< above that of each fetch before: they are served in this order
   std::vector<ChunkRef> items;
   FetchPriority priority = FetchPriority::kForeground;
+  /// As they lie in the provider's memory: tokens and layout are for its offers to say, the ranges
+  /// of the items are 0 to 0.
+  bool of_memory = false;
 };
 
 /// "What you have not offered of that fetch I want no more." Nothing answers it.
@@ -89,6 +94,9 @@ struct OfferMessage {
   uint64_t fragment_bytes = 0;  ///< the target that the sender split the chunk by
   uint32_t num_fragments = 0;
   LeaseId source;
+  /// Of a chunk of memory: the header of its chunk record, which says all but its bytes. Else
+  /// empty.
+  std::vector<std::byte> record = {};
 };
 
 /// "Send it": the landing memory is leased.
@@ -136,6 +144,37 @@ struct ReportMessage {
   std::string json;
 };
 
+/// "Which of these do you hold in memory?", or "take these out of it".
+struct AskMessage {
+  uint64_t ask_id = 0;
+  PeerQuestion question = PeerQuestion::kHolds;
+  std::vector<CacheEngineKey> keys;
+};
+
+/// The answer to it, one for each key.
+struct AnswerMessage {
+  uint64_t ask_id = 0;
+  std::vector<bool> answers;
+};
+
+/// "Fetch these from my memory, and keep them"; item numbers are their positions here.
+struct PushMessage {
+  struct Item {
+    CacheEngineKey key;
+    uint64_t chunk_digest = 0;  ///< who holds a chunk of that digest need not fetch it
+  };
+  uint64_t push_id = 0;
+  std::vector<Item> items;
+};
+
+/// What became of one item of a push.
+struct KeptMessage {
+  uint64_t push_id = 0;
+  uint32_t item = 0;
+  StatusCode code = StatusCode::kOk;
+  std::string reason;
+};
+
 /// The handshake ends here, and why.
 struct RefusalMessage {
   StatusCode code = StatusCode::kInternal;
@@ -146,7 +185,8 @@ using ControlMessage =
     std::variant<GreetingMessage, HelloMessage, PathMessage, LinkMessage, ReadyMessage,
                  FetchMessage, UnservedMessage, OfferMessage, GrantMessage, AbandonMessage,
                  AckMessage, GoodbyeMessage, RefusalMessage, PingMessage, QuietMessage,
-                 WithdrawMessage, InspectMessage, ReportMessage>;
+                 WithdrawMessage, InspectMessage, ReportMessage, AskMessage, AnswerMessage,
+                 PushMessage, KeptMessage>;
 
 /// What a hello's proof is over: its other fields as they travel.
 std::vector<std::byte> hello_statement(const HelloMessage& hello);

@@ -184,13 +184,17 @@ void StorageManager::find_missing(const std::vector<CacheEngineKey>& keys, TimeP
   };
   auto answers = std::make_shared<Answers>();
   answers->missing.by_key.assign(keys.size(), std::vector<bool>(sinks_.size(), false));
-  answers->open = sinks_.size();
   answers->done = std::move(done);
-  if (sinks_.empty()) {
+  std::vector<size_t> asked;
+  for (size_t i = 0; i < sinks_.size(); ++i) {
+    if (sinks_[i]->backend().traits().takes_puts) asked.push_back(i);
+  }
+  answers->open = asked.size();
+  if (asked.empty()) {
     control_.post([answers] { answers->done(std::move(answers->missing)); });
     return;
   }
-  for (size_t i = 0; i < sinks_.size(); ++i) {
+  for (const size_t i : asked) {
     sinks_[i]->contains(keys, deadline, [answers, i](const std::vector<Holding>& holdings) {
       for (size_t k = 0; k < holdings.size(); ++k) {
         answers->missing.by_key[k][i] = holdings[k] == Holding::kMissing;

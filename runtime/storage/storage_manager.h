@@ -78,7 +78,7 @@ class StorageManager {
   void store(const CacheEngineKey& key, const MemoryObjPtr& obj, const std::vector<bool>& into,
              const std::function<void(size_t sink, Status)>& done);
 
-  /// Which sinks lack which keys.
+  /// Which of the sinks that take puts lack which keys.
   struct Missing {
     std::vector<std::vector<bool>> by_key;  ///< for each key, by sink
     bool is_certain = true;  ///< false: a sink did not say; what it may lack it does not get

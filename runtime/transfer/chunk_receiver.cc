@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "kvferry/chunk_record.h"
+
 namespace kvferry {
 namespace {
 
@@ -31,9 +33,10 @@ Status check_slots(const ChunkRef& ref, std::vector<int64_t> slots) {
 }
 
 /// What a peer would answer by ending the connection, or could not know.
-Status check_item(const FetchItem& item) {
+Status check_want(const FetchItem& item, bool is_object) {
   const ChunkRef& ref = item.ref;
   KVFERRY_RETURN_IF_ERROR(ref.key.validate());
+  if (is_object) return {};
   if (ref.token_begin < 0 || ref.token_begin >= ref.token_end || ref.token_end > kMaxTokenEnd) {
     return Status(StatusCode::kInvalidArgument,
                   "chunk " + ref.key.to_string() + " has no tokens from " +
@@ -63,17 +66,46 @@ void ChunkReceiver::fetch(FetchId id, std::vector<FetchItem> items, FetchOptions
   auto fetch = std::make_shared<Fetch>();
   fetch->id = id;
   fetch->options = std::move(options);
-  fetch->open_items = items.size();
   for (FetchItem& item : items) fetch->items.push_back({std::move(item)});
-  fetches_.emplace(id, fetch);
+  begin(fetch);
+}
+
+void ChunkReceiver::fetch_objects(FetchId id, const std::vector<CacheEngineKey>& keys,
+                                  ObjectFetchOptions options) {
+  if (keys.empty()) return;
+  auto fetch = std::make_shared<Fetch>();
+  fetch->id = id;
+  fetch->options.priority = options.priority;
+  fetch->options.timeout = options.timeout;
+  fetch->allocator = options.allocator;
+  fetch->keep = std::move(options.keep);
+  for (const CacheEngineKey& key : keys) {
+    fetch->items.push_back({{.ref = {key, 0, 0}, .destination = {}}});
+  }
+  // It ends with the fetch: what it holds must not hold the fetch.
+  fetch->options.on_chunk = [raw = fetch.get(), on_object = std::move(options.on_object)](
+                                size_t item, const Status& status) {
+    MemoryObjPtr object = std::exchange(raw->items[item].object, MemoryObjPtr());
+    if (status.is_ok()) {
+      on_object(item, std::move(object));
+    } else {
+      on_object(item, make_error(status));
+    }
+  };
+  begin(fetch);
+}
+
+void ChunkReceiver::begin(const std::shared_ptr<Fetch>& fetch) {
+  fetch->open_items = fetch->items.size();
+  fetches_.emplace(fetch->id, fetch);
   if (fetch->options.timeout > Duration::zero()) {
     fetch->deadline = now() + std::min(fetch->options.timeout, kLongestTimeout);
-    deadlines_.emplace(fetch->deadline, id);
+    deadlines_.emplace(fetch->deadline, fetch->id);
     set_timer();
   }
   for (size_t i = 0; i < fetch->items.size(); ++i) {
     const Wanted wanted{fetch, i};
-    const Status status = check_item(wanted.item().want);
+    const Status status = check_want(wanted.item().want, fetch->allocator != nullptr);
     if (ended_) {
       advance(wanted, DestinationEvent::kSessionEnded, end_status_);
     } else if (!status.is_ok()) {
@@ -187,6 +219,7 @@ void ChunkReceiver::request(const std::vector<Wanted>& wanted) {
   FetchMessage message;
   message.fetch_id = next_request_id_++;
   message.priority = wanted.front().fetch->options.priority;
+  message.of_memory = wanted.front().fetch->allocator != nullptr;
   Request& request = requested_[message.fetch_id];
   for (const Wanted& each : wanted) {
     advance(each, DestinationEvent::kRequested, {});
@@ -284,57 +317,96 @@ bool ChunkReceiver::use_slot(FetchPriority priority) {
   return true;
 }
 
-Result<ChunkPlan> ChunkReceiver::check_offer(const OfferMessage& offer,
-                                             const Wanted& wanted) const {
+Status ChunkReceiver::compare(const OfferMessage& offer, const ChunkPlan& plan) const {
+  if (plan.identity.layout_digest == offer.layout_digest &&
+      static_cast<uint64_t>(plan.layout.size_bytes) == offer.payload_bytes &&
+      plan.fragments.size() == offer.num_fragments) {
+    return {};
+  }
+  return {StatusCode::kFailedPrecondition,
+          "peer '" + peer_ + "' holds chunk " + plan.ref.key.to_string() +
+              " in another layout (dtype, heads, layers or fragments differ); run both sides with "
+              "the same model and tensor parallelism"};
+}
+
+Result<ChunkReceiver::Landing> ChunkReceiver::prepare(const OfferMessage& offer,
+                                                      const Wanted& wanted,
+                                                      const MemoryObjPtr& slot) const {
   const FetchItem& want = wanted.item().want;
+  MemoryAllocator* const allocator = wanted.fetch->allocator;
+  auto landing = allocator == nullptr ? prepare_pages(offer, want, slot)
+                                      : prepare_object(offer, want.ref.key, *allocator);
+  if (granted_.contains(offer.transfer_id)) {
+    return make_error(StatusCode::kFailedPrecondition,
+                      "peer '" + peer_ + "' offers another chunk under a number in use");
+  }
+  return landing;
+}
+
+Result<ChunkReceiver::Landing> ChunkReceiver::prepare_pages(const OfferMessage& offer,
+                                                            const FetchItem& want,
+                                                            const MemoryObjPtr& slot) const {
   KVFERRY_ASSIGN_OR_RETURN(ChunkPlan plan, plan_chunk(want.ref, want.destination,
                                                       static_cast<int64_t>(offer.fragment_bytes)));
-  if (plan.identity.layout_digest != offer.layout_digest ||
-      static_cast<uint64_t>(plan.layout.size_bytes) != offer.payload_bytes ||
-      plan.fragments.size() != offer.num_fragments) {
-    return make_error(StatusCode::kFailedPrecondition,
-                      "peer '" + peer_ + "' holds chunk " + want.ref.key.to_string() +
-                          " in another layout (dtype, heads, layers or fragments differ); run both "
-                          "sides with the same model and tensor parallelism");
+  KVFERRY_RETURN_IF_ERROR(compare(offer, plan));
+  const auto payload_bytes = static_cast<size_t>(plan.layout.size_bytes);
+  if (payload_bytes > slot->capacity().size()) {
+    return make_error(StatusCode::kInvalidArgument,
+                      "the chunk is larger than the landing slots; raise chunk_bytes");
   }
-  return plan;
+  slot->resize(payload_bytes);
+  return Landing{std::move(plan), slot};
+}
+
+Result<ChunkReceiver::Landing> ChunkReceiver::prepare_object(const OfferMessage& offer,
+                                                             const CacheEngineKey& key,
+                                                             MemoryAllocator& allocator) const {
+  auto record = decode_chunk_record_header(offer.record);
+  if (!record) {
+    return make_error(StatusCode::kFailedPrecondition,
+                      "peer '" + peer_ + "' offers chunk " + key.to_string() +
+                          " with a record that is none: " + record.error().to_string());
+  }
+  KVFERRY_ASSIGN_OR_RETURN(MemoryObjPtr obj,
+                           allocator.allocate(static_cast<size_t>(record->layout.size_bytes)));
+  const Status applied = apply_chunk_record(*std::move(record), key, *obj);
+  if (!applied.is_ok()) {
+    return make_error(StatusCode::kFailedPrecondition,
+                      "peer '" + peer_ + "' offers another chunk: " + applied.to_string());
+  }
+  ChunkPlan plan = plan_object(key, *obj, static_cast<int64_t>(offer.fragment_bytes));
+  KVFERRY_RETURN_IF_ERROR(compare(offer, plan));
+  return Landing{std::move(plan), std::move(obj)};
 }
 
 bool ChunkReceiver::grant(const WaitingOffer& waiting) {
   const OfferMessage& offer = waiting.offer;
-  auto landing = context_.landing.allocate(1);
-  if (!landing) return false;
+  auto slot = context_.landing.allocate(1);
+  if (!slot) return false;
   const TimePoint granting_at = now();
   const Wanted wanted = take_requested({offer.fetch_id, offer.item});
-  auto plan = check_offer(offer, wanted);
-  if (granted_.contains(offer.transfer_id)) {
-    plan = make_error(StatusCode::kFailedPrecondition,
-                      "peer '" + peer_ + "' offers another chunk under a number in use");
-  }
-  if (plan && static_cast<size_t>(plan->layout.size_bytes) > (*landing)->capacity().size()) {
-    plan = make_error(StatusCode::kInvalidArgument,
-                      "the chunk is larger than the landing slots; raise chunk_bytes");
-  }
-  if (!plan) {
-    outputs_.send_message(acknowledge(offer, ChunkOutcome::kRefused, plan.error()));
-    advance(wanted, DestinationEvent::kMisfits, plan.error());
+  auto prepared = prepare(offer, wanted, *slot);
+  if (!prepared) {
+    outputs_.send_message(acknowledge(offer, ChunkOutcome::kRefused, prepared.error()));
+    advance(wanted, DestinationEvent::kMisfits, prepared.error());
     return true;
   }
-  (*landing)->resize(static_cast<size_t>(plan->layout.size_bytes));
-  const LeaseId lease = context_.leases.grant(*landing, peer_);
+  auto& [plan, memory] = *prepared;
+  if (wanted.fetch->allocator != nullptr) wanted.item().object = memory;
+  const LeaseId lease = context_.leases.grant(memory, peer_);
   context_.leases.begin_use(lease).ignore("granted on the line above");
   last_progress_ = now();
   outputs_.record(TransferStage::kGrant, offer.transfer_id, waiting.since, granting_at);
   outputs_.record(TransferStage::kPlan, offer.transfer_id, granting_at, last_progress_, -1,
-                  outputs_.record.is_on() ? plan->ref.key.to_string() : "");
+                  outputs_.record.is_on() ? plan.ref.key.to_string() : "");
   advance(wanted, DestinationEvent::kGranted, {});
-  auto chunk =
-      std::make_shared<IncomingChunk>(IncomingChunk{.transfer_id = offer.transfer_id,
-                                                    .plan = std::move(plan).value(),
-                                                    .landing_memory = std::move(landing).value(),
-                                                    .landing = lease});
-  granted_.emplace(offer.transfer_id,
-                   Granted{wanted, lease, offer, last_progress_, chunk->progress});
+  auto chunk = std::make_shared<IncomingChunk>(IncomingChunk{.transfer_id = offer.transfer_id,
+                                                             .plan = std::move(plan),
+                                                             .keep = wanted.fetch->keep,
+                                                             .landing_memory = std::move(memory),
+                                                             .landing = lease});
+  granted_.emplace(offer.transfer_id, Granted{wanted, *std::move(slot), lease, offer,
+                                              last_progress_, chunk->progress});
   outputs_.expect_chunk(std::move(chunk));  // before the peer hears of the grant
   outputs_.send_message(GrantMessage{offer.transfer_id, offer.source, lease});
   return true;
@@ -390,16 +462,15 @@ void ChunkReceiver::on_received(uint64_t transfer_id, const Status& status) {
   Item& item = wanted.item();
   if (!status.is_ok()) return on_failed(wanted, transfer_id, status);
   if (next_state(item.state, DestinationEvent::kVerified) == DestinationState::kCompleted) {
-    const PagedChunk& pages = item.want.destination;
     ++context_.stats.chunks_received;
-    context_.stats.bytes_received +=
-        static_cast<uint64_t>(pages.layout->token_bytes()) * pages.slots.size();
+    context_.stats.bytes_received += granted.offer.payload_bytes;
   }
   advance(wanted, DestinationEvent::kVerified, {});
 }
 
 void ChunkReceiver::on_failed(const Wanted& wanted, uint64_t transfer_id, const Status& status) {
   Item& item = wanted.item();
+  item.object.reset();  // another one is taken for the next attempt
   const bool is_mismatch = status.code() == StatusCode::kDataLoss;
   const DestinationEvent event =
       is_mismatch ? DestinationEvent::kMismatched : DestinationEvent::kPathFailed;

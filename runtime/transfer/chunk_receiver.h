@@ -20,6 +20,17 @@
 
 namespace kvferry {
 
+/// How chunks are fetched as they lie in a peer's memory.
+struct ObjectFetchOptions {
+  FetchPriority priority = FetchPriority::kForeground;
+  Duration timeout = Duration::zero();   ///< 0: none
+  MemoryAllocator* allocator = nullptr;  ///< of their memory here
+  /// Once for each: verified, or why not. After a timeout the memory may still be written; the last
+  /// reference to `keep` goes when none of it is.
+  std::function<void(size_t item, Result<MemoryObjPtr> obj)> on_object;
+  std::shared_ptr<void> keep = {};
+};
+
 /// The destination side of all transfers with one peer: asks for chunks, owns the landing memory,
 /// publishes what is verified, fetches again what is not. The states of an item, and what leads
 /// from one to the next, are in transfer_states.h.
@@ -37,6 +48,8 @@ class ChunkReceiver final : public SlotUser {
   ChunkReceiver(EngineContext& context, std::string peer, Outputs outputs);
 
   void fetch(FetchId id, std::vector<FetchItem> items, FetchOptions options);
+  void fetch_objects(FetchId id, const std::vector<CacheEngineKey>& keys,
+                     ObjectFetchOptions options);
   /// Ends what has not arrived of a fetch with `status`: at once what was not granted, the rest
   /// when its pages are quiet.
   void end_fetch(FetchId id, const Status& status);
@@ -69,6 +82,7 @@ class ChunkReceiver final : public SlotUser {
   };
   struct Item {
     FetchItem want;
+    MemoryObjPtr object = {};  ///< of a fetch of objects, once it is granted
     int refetches = 0;
     DestinationState state = DestinationState::kPlanned;
     Place place = {};          ///< while it is requested or offered
@@ -77,7 +91,9 @@ class ChunkReceiver final : public SlotUser {
   struct Fetch {
     FetchId id = 0;
     FetchOptions options;
-    Status end_status;  ///< once it was ended before all had arrived
+    MemoryAllocator* allocator = nullptr;  ///< of a fetch of objects
+    std::shared_ptr<void> keep;            ///< goes after the objects
+    Status end_status;                     ///< once it was ended before all had arrived
     std::vector<Item> items;
     size_t open_items = 0;
     size_t num_verified = 0;
@@ -103,19 +119,33 @@ class ChunkReceiver final : public SlotUser {
   };
   struct Granted {
     Wanted wanted;
+    MemoryObjPtr slot;  ///< of the landing pool: one for each chunk that is granted
     LeaseId landing;
     OfferMessage offer;
     TimePoint granted_at{};
     std::shared_ptr<const ChunkProgress> progress;
   };
 
+  /// What an offered chunk lands in, and how.
+  struct Landing {
+    ChunkPlan plan;
+    MemoryObjPtr memory;
+  };
+
+  void begin(const std::shared_ptr<Fetch>& fetch);
   /// Asks for what is planned, as far as the peer is to know of it at a time.
   void request_planned();
   void request(const std::vector<Wanted>& wanted);
   bool is_taken_up(const OfferMessage& offer);
   /// False when the landing pool has nothing left.
   bool grant(const WaitingOffer& waiting);
-  Result<ChunkPlan> check_offer(const OfferMessage& offer, const Wanted& wanted) const;
+  Result<Landing> prepare(const OfferMessage& offer, const Wanted& wanted,
+                          const MemoryObjPtr& slot) const;
+  Result<Landing> prepare_pages(const OfferMessage& offer, const FetchItem& want,
+                                const MemoryObjPtr& slot) const;
+  Result<Landing> prepare_object(const OfferMessage& offer, const CacheEngineKey& key,
+                                 MemoryAllocator& allocator) const;
+  Status compare(const OfferMessage& offer, const ChunkPlan& plan) const;
   /// The item that an answer is for; null if none is expected there (any more).
   Wanted* find_requested(uint64_t fetch_id, uint32_t item);
   Wanted take_requested(const Place& place);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "kvferry/chunk_record.h"
+
 namespace kvferry {
 namespace {
 
@@ -37,13 +39,13 @@ void ChunkSender::on_fetch(FetchMessage fetch) {
                         "more than " + std::to_string(kMaxFetchItems) +
                             " chunks are asked for at once; fetch in smaller steps");
     for (uint32_t i = 0; i < fetch.items.size(); ++i) {
-      refuse({fetch.fetch_id, i, fetch.items[i]}, status);
+      refuse({fetch.fetch_id, i, fetch.items[i], fetch.of_memory}, status);
     }
     return;
   }
   num_planned_ += fetch.items.size();
-  planned_[static_cast<size_t>(fetch.priority)].emplace(fetch.fetch_id,
-                                                        Fetch{std::move(fetch.items)});
+  planned_[static_cast<size_t>(fetch.priority)].emplace(
+      fetch.fetch_id, Fetch{std::move(fetch.items), fetch.of_memory});
   context_.pump_soon();
 }
 
@@ -64,7 +66,8 @@ bool ChunkSender::use_slot(FetchPriority priority) {
   auto& planned = planned_[static_cast<size_t>(priority)];
   const auto first = planned.begin();
   Fetch& fetch = first->second;
-  if (!offer({first->first, static_cast<uint32_t>(fetch.next), fetch.items[fetch.next]})) {
+  if (!offer({first->first, static_cast<uint32_t>(fetch.next), fetch.items[fetch.next],
+              fetch.of_memory})) {
     return false;
   }
   ++fetch.next;
@@ -74,11 +77,6 @@ bool ChunkSender::use_slot(FetchPriority priority) {
 }
 
 bool ChunkSender::offer(const Planned& planned) {
-  ChunkProvider* const provider = context_.provider;  // open_chunk may change it
-  if (provider == nullptr) {
-    refuse(planned, Status(StatusCode::kNotFound, "this engine serves no chunks"));
-    return true;
-  }
   if (context_.leases.quarantined() >= context_.options.max_quarantined_chunks) {
     refuse(planned, Status(StatusCode::kResourceExhausted,
                            std::to_string(context_.leases.quarantined()) +
@@ -86,63 +84,127 @@ bool ChunkSender::offer(const Planned& planned) {
                                "lost that could still read them"));
     return true;
   }
-  auto staging = context_.staging.allocate(1);
-  if (!staging) return false;
+  auto slot = context_.staging.allocate(1);
+  if (!slot) return false;
   const TimePoint begin = now();
-  auto pages = provider->open_chunk(planned.ref);
-  if (!pages) {
-    refuse(planned, pages.error());
-    return true;
-  }
-  const Status posted = post(planned, *provider, *pages, std::move(staging).value(), begin);
-  if (!posted.is_ok()) {
-    provider->close_chunk(planned.ref);
-    refuse(planned, posted);
+  auto source = planned.of_memory ? open_object(planned.ref.key) : open_pages(planned.ref, *slot);
+  if (source) {
+    post(planned, *std::move(source), *std::move(slot), begin);
+  } else {
+    refuse(planned, source.error());
   }
   return true;
 }
 
-Status ChunkSender::post(const Planned& planned, ChunkProvider& provider, const PagedChunk& pages,
-                         MemoryObjPtr staging, TimePoint looked_up_at) {
-  const TimePoint opened_at = now();
-  if (pages.layout == nullptr) return Status(StatusCode::kInternal, "the provider gave no layout");
-  if (std::ranges::any_of(pages.slots, [](int64_t slot) { return slot < 0; })) {
-    return Status(StatusCode::kInternal, "the provider gave a chunk that lacks tokens");
+Result<ChunkSender::Source> ChunkSender::open_pages(const ChunkRef& ref,
+                                                    const MemoryObjPtr& staging) {
+  ChunkProvider* const provider = context_.provider;  // open_chunk may change it
+  if (provider == nullptr) {
+    return make_error(StatusCode::kNotFound, "this engine serves no chunks");
   }
-  const int64_t fragment_bytes =
-      fit_fragment_bytes(*pages.layout, context_.options.fragment_bytes, outputs_.max_header_bytes,
-                         planned.ref.num_tokens());
-  KVFERRY_ASSIGN_OR_RETURN(ChunkPlan plan, plan_chunk(planned.ref, pages, fragment_bytes));
+  KVFERRY_ASSIGN_OR_RETURN(const PagedChunk pages, provider->open_chunk(ref));
+  auto source = plan_pages(ref, pages, staging);
+  if (source) {
+    source->release = [provider, ref] { provider->close_chunk(ref); };
+  } else {
+    provider->close_chunk(ref);
+  }
+  return source;
+}
+
+Result<ChunkSender::Source> ChunkSender::plan_pages(const ChunkRef& ref, const PagedChunk& pages,
+                                                    const MemoryObjPtr& staging) const {
+  const TimePoint opened_at = now();
+  if (pages.layout == nullptr) {
+    return make_error(StatusCode::kInternal, "the provider gave no layout");
+  }
+  if (std::ranges::any_of(pages.slots, [](int64_t slot) { return slot < 0; })) {
+    return make_error(StatusCode::kInternal, "the provider gave a chunk that lacks tokens");
+  }
+  const int64_t fragment_bytes = fit_fragment_bytes(*pages.layout, context_.options.fragment_bytes,
+                                                    outputs_.max_header_bytes, ref.num_tokens());
+  KVFERRY_ASSIGN_OR_RETURN(ChunkPlan plan, plan_chunk(ref, pages, fragment_bytes));
   const auto payload_bytes = static_cast<size_t>(plan.layout.size_bytes);
   if (payload_bytes > staging->capacity().size()) {
-    return Status(StatusCode::kInvalidArgument,
-                  "a chunk of " + std::to_string(payload_bytes) +
-                      " bytes does not fit the staging slots; raise chunk_bytes");
+    return make_error(StatusCode::kInvalidArgument,
+                      "a chunk of " + std::to_string(payload_bytes) +
+                          " bytes does not fit the staging slots; raise chunk_bytes");
   }
   staging->resize(payload_bytes);
+  return Source{.plan = std::move(plan),
+                .memory = staging,
+                .fragment_bytes = fragment_bytes,
+                .release = nullptr,
+                .opened_at = opened_at};
+}
+
+Result<ChunkSender::Source> ChunkSender::open_object(const CacheEngineKey& key) {
+  if (!outputs_.open_object) {
+    return make_error(StatusCode::kNotFound, "this engine shares no memory");
+  }
+  KVFERRY_ASSIGN_OR_RETURN(OpenObject opened, outputs_.open_object(key));
+  auto source = plan_source(key, opened.obj);
+  if (source) {
+    source->release = std::move(opened.release);
+    source->keep = std::move(opened.keep);
+  } else {
+    opened.release();
+  }
+  return source;
+}
+
+Result<ChunkSender::Source> ChunkSender::plan_source(const CacheEngineKey& key,
+                                                     const MemoryObjPtr& obj) const {
+  const TimePoint opened_at = now();
+  KVFERRY_ASSIGN_OR_RETURN(std::vector<std::byte> record,
+                           encode_chunk_record_header(make_chunk_record(key, *obj)));
+  const int64_t fragment_bytes =
+      fit_fragment_bytes(obj->layout, context_.options.fragment_bytes, outputs_.max_header_bytes);
+  ChunkPlan plan = plan_object(key, *obj, fragment_bytes);
+  for (const Fragment& fragment : plan.fragments) {
+    const size_t header = fragment_header_bytes(static_cast<size_t>(plan.num_tiles(fragment)));
+    if (header <= outputs_.max_header_bytes) continue;
+    return make_error(StatusCode::kUnimplemented,
+                      "a chunk in format " + std::string(memory_format_name(obj->layout.format)) +
+                          " travels whole, and its digests do not fit the link's header");
+  }
+  return Source{.plan = std::move(plan),
+                .memory = obj,
+                .fragment_bytes = fragment_bytes,
+                .release = nullptr,
+                .opened_at = opened_at,
+                .record = std::move(record)};
+}
+
+void ChunkSender::post(const Planned& planned, Source source, MemoryObjPtr slot,
+                       TimePoint looked_up_at) {
   const uint64_t id = context_.next_transfer_id++;
-  const LeaseId source = context_.leases.grant(staging, peer_);
+  const LeaseId lease = context_.leases.grant(source.memory, peer_);
   const OfferMessage message{.transfer_id = id,
                              .fetch_id = planned.fetch_id,
                              .item = planned.item,
-                             .layout_digest = plan.identity.layout_digest,
-                             .payload_bytes = payload_bytes,
-                             .fragment_bytes = static_cast<uint64_t>(fragment_bytes),
-                             .num_fragments = static_cast<uint32_t>(plan.fragments.size()),
-                             .source = source};
+                             .layout_digest = source.plan.identity.layout_digest,
+                             .payload_bytes = static_cast<uint64_t>(source.plan.layout.size_bytes),
+                             .fragment_bytes = static_cast<uint64_t>(source.fragment_bytes),
+                             .num_fragments = static_cast<uint32_t>(source.plan.fragments.size()),
+                             .source = lease,
+                             .record = std::move(source.record)};
   Posted posted;
   posted.ref = planned.ref;
-  posted.source = source;
-  posted.provider = &provider;
+  posted.source = lease;
+  posted.slot = std::move(slot);
+  posted.release = std::move(source.release);
   posted.offered_at = posted.since = now();
-  posted.chunk = std::make_shared<OutgoingChunk>(
-      OutgoingChunk{.transfer_id = id, .plan = std::move(plan), .staging = std::move(staging)});
-  outputs_.record(TransferStage::kLookup, id, looked_up_at, opened_at);
-  outputs_.record(TransferStage::kPlan, id, opened_at, posted.since, -1,
+  posted.chunk =
+      std::make_shared<OutgoingChunk>(OutgoingChunk{.transfer_id = id,
+                                                    .plan = std::move(source.plan),
+                                                    .keep = std::move(source.keep),
+                                                    .staging = std::move(source.memory)});
+  outputs_.record(TransferStage::kLookup, id, looked_up_at, source.opened_at);
+  outputs_.record(TransferStage::kPlan, id, source.opened_at, posted.since, -1,
                   outputs_.record.is_on() ? planned.ref.key.to_string() : "");
   posted_.emplace(id, std::move(posted));
   outputs_.send_message(message);
-  return {};
 }
 
 void ChunkSender::refuse(const Planned& planned, const Status& status) {
@@ -236,11 +298,10 @@ void ChunkSender::finish_if_ended(uint64_t transfer_id, Posted& posted) {
   if (!is_end(posted.state)) return;
   last_end_ = now();
   note_end(transfer_id, posted);
-  const ChunkRef ref = std::move(posted.ref);
-  ChunkProvider* const provider = posted.provider;
+  const std::function<void()> release = std::move(posted.release);
   context_.leases.fence(posted.source).ignore("held since the offer");
   posted_.erase(transfer_id);  // drops the staging memory; the pool's listener pumps
-  provider->close_chunk(ref);
+  release();
 }
 
 std::vector<LeaseId> ChunkSender::end(bool peer_cannot_read) {
@@ -264,7 +325,7 @@ std::vector<LeaseId> ChunkSender::end(bool peer_cannot_read) {
     } else {
       context_.leases.fence(posted.source).ignore("held since the offer");
     }
-    posted.provider->close_chunk(posted.ref);
+    posted.release();
   }
   posted_.clear();
   return quarantined;

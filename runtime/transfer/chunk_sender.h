@@ -29,6 +29,8 @@ class ChunkSender final : public SlotUser {
   struct Outputs {
     std::function<void(const ControlMessage&)> send_message;
     std::function<void(std::shared_ptr<OutgoingChunk>)> send_chunk;  ///< to the data path
+    /// kNotFound: it is not in memory.
+    std::function<Result<OpenObject>(const CacheEngineKey&)> open_object = nullptr;
     /// Nothing gets through any more.
     std::function<void(const Status&)> give_up_link;
     size_t max_header_bytes = 0;  ///< of the data path
@@ -61,6 +63,7 @@ class ChunkSender final : public SlotUser {
   /// What is left to do of a FetchMessage.
   struct Fetch {
     std::vector<ChunkRef> items;
+    bool of_memory = false;
     size_t next = 0;
 
     size_t num_left() const { return items.size() - next; }
@@ -69,12 +72,24 @@ class ChunkSender final : public SlotUser {
     uint64_t fetch_id = 0;
     uint32_t item = 0;
     const ChunkRef& ref;
+    bool of_memory = false;
+  };
+  /// A chunk that is open, and how it goes.
+  struct Source {
+    ChunkPlan plan;
+    MemoryObjPtr memory;  ///< what the peer reads: staging, or the object
+    int64_t fragment_bytes = 0;
+    std::function<void()> release;  ///< nobody reads pages or object any more
+    TimePoint opened_at{};
+    std::vector<std::byte> record = {};
+    std::shared_ptr<void> keep = {};
   };
   struct Posted {
     ChunkRef ref;
     SourceState state = SourceState::kPosted;
     LeaseId source;
-    ChunkProvider* provider = nullptr;  ///< whose pages are open
+    MemoryObjPtr slot;  ///< of the staging pool: one for each chunk that is offered
+    std::function<void()> release;
     std::shared_ptr<OutgoingChunk> chunk;
     TimePoint offered_at{};
     TimePoint since{};    ///< offered, then granted
@@ -83,8 +98,12 @@ class ChunkSender final : public SlotUser {
 
   /// False when the staging pool has nothing left.
   bool offer(const Planned& planned);
-  Status post(const Planned& planned, ChunkProvider& provider, const PagedChunk& pages,
-              MemoryObjPtr staging, TimePoint looked_up_at);
+  Result<Source> open_pages(const ChunkRef& ref, const MemoryObjPtr& staging);
+  Result<Source> plan_pages(const ChunkRef& ref, const PagedChunk& pages,
+                            const MemoryObjPtr& staging) const;
+  Result<Source> open_object(const CacheEngineKey& key);
+  Result<Source> plan_source(const CacheEngineKey& key, const MemoryObjPtr& obj) const;
+  void post(const Planned& planned, Source source, MemoryObjPtr slot, TimePoint looked_up_at);
   void refuse(const Planned& planned, const Status& status);
   /// Counts and records the end of a chunk.
   void note_end(uint64_t transfer_id, const Posted& posted);

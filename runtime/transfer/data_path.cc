@@ -9,6 +9,14 @@ std::string fragment_name(const ChunkPlan& plan, size_t fragment) {
   return "fragment " + std::to_string(fragment) + " of chunk " + plan.ref.key.to_string();
 }
 
+/// Of an object, the digests of one fragment's tiles.
+std::span<const uint64_t> digests_of(const MemoryObj& obj, const ChunkPlan& plan,
+                                     const Fragment& fragment) {
+  return std::span(obj.tile_digests)
+      .subspan(static_cast<size_t>(plan.first_tile(fragment)),
+               static_cast<size_t>(plan.num_tiles(fragment)));
+}
+
 /// Where the first wrong tile is, so that a fault has an address.
 Status mismatch(const ChunkPlan& plan, const FragmentHeader& header,
                 std::span<const uint64_t> found) {
@@ -118,9 +126,13 @@ Status DataPath::gather_fragment(OutgoingChunk& chunk, size_t index, FragmentHea
   header.landing = chunk.landing;
   header.fragment = static_cast<uint32_t>(index);
   header.tile_digests.resize(static_cast<size_t>(num_tiles));
-  KVFERRY_RETURN_IF_ERROR(gather(plan.copy, fragment.plane_begin, fragment.plane_end,
-                                 chunk.staging->bytes(), header.tile_digests,
-                                 {.store = staging_store_}));
+  if (plan.copy) {
+    KVFERRY_RETURN_IF_ERROR(gather(*plan.copy, fragment.plane_begin, fragment.plane_end,
+                                   chunk.staging->bytes(), header.tile_digests,
+                                   {.store = staging_store_}));
+  } else {
+    std::ranges::copy(digests_of(*chunk.staging, plan, fragment), header.tile_digests.begin());
+  }
   const uint64_t sum = tile_sum(first_tile, header.tile_digests);
   chunk.tile_sum += sum;
   header.fragment_digest =
@@ -224,9 +236,14 @@ Status DataPath::verify_and_scatter(IncomingChunk& chunk, const FragmentHeader& 
   const int64_t first_tile = plan.first_tile(fragment);
   std::vector<uint64_t> found(header.tile_digests.size());
   const TimePoint begin = now();
-  KVFERRY_RETURN_IF_ERROR(scatter(plan.copy, fragment.plane_begin, fragment.plane_end,
-                                  chunk.landing_memory->bytes(), found,
-                                  {.store = StoreHint::kStreaming}));
+  if (plan.copy) {
+    KVFERRY_RETURN_IF_ERROR(scatter(*plan.copy, fragment.plane_begin, fragment.plane_end,
+                                    chunk.landing_memory->bytes(), found,
+                                    {.store = StoreHint::kStreaming}));
+  } else {
+    KVFERRY_RETURN_IF_ERROR(compute_tile_digests(plan.layout, chunk.landing_memory->bytes(),
+                                                 fragment.plane_begin, fragment.plane_end, found));
+  }
   const TimePoint scattered_at = now();
   const uint64_t sum = tile_sum(first_tile, found);
   const uint64_t digest =
@@ -236,6 +253,11 @@ Status DataPath::verify_and_scatter(IncomingChunk& chunk, const FragmentHeader& 
   recorders_.in(TransferStage::kVerify, chunk.transfer_id, scattered_at, now(), number);
   if (digest != header.fragment_digest || found != header.tile_digests) {
     return mismatch(plan, header, found);
+  }
+  if (!plan.copy && !std::ranges::equal(found, digests_of(*chunk.landing_memory, plan, fragment))) {
+    return {StatusCode::kDataLoss, fragment_name(plan, header.fragment) +
+                                       ": its bytes agree with its tile digests, but not with "
+                                       "those that the chunk was offered with"};
   }
   chunk.tile_sum += sum;
   const bool is_last = header.fragment + 1 == plan.fragments.size();
@@ -257,6 +279,7 @@ void DataPath::finish_if_received(const std::shared_ptr<IncomingChunk>& chunk) {
     chunk->status =
         Status(StatusCode::kDataLoss, "chunk " + plan.ref.key.to_string() + " has a wrong digest");
   }
+  if (chunk->status.is_ok() && !plan.copy) chunk->landing_memory->set_verified(true);
   events_.on_received(chunk->transfer_id, chunk->status);
 }
 

@@ -5,6 +5,7 @@
 
 #include "core/printable.h"
 #include "kvferry/executor.h"
+#include "kvferry/peer_exchange.h"
 #include "kvferry/transfer_engine.h"
 #include "runtime/control/process_view.h"
 #include "runtime/memory/lease_table.h"
@@ -29,11 +30,13 @@ struct EngineContext {
   LeaseTable& leases;
   TransferStats& stats;
   FlightRecorder& recorder;
-  ChunkProvider* provider = nullptr;
-  uint64_t next_transfer_id = 1;
   /// Lets every session use free slots, in turn, soon. Sessions never help themselves: one with
   /// much to do would leave nothing to the others.
   std::function<void()> pump_soon;
+  ChunkProvider* provider = nullptr;
+  PeerStore* store = nullptr;  ///< what is shared of memory, if anything is
+  uint64_t next_transfer_id = 1;
+  FetchId next_object_fetch_id = FetchId{1} << 63;  ///< apart from those that callers are given
 
   /// The one way into the log. A line may quote what a peer wrote (names, reasons): it stays one
   /// line of plain text, of bounded length.

@@ -61,10 +61,9 @@ Result<std::unique_ptr<EngineCore>> EngineCore::create(TransferEngineOptions opt
   core->recorder_ = std::make_unique<FlightRecorder>(options.trace_events);
   core->staging_shares_ = std::make_unique<SlotSharing>(*core->staging_, options.max_peer_chunks);
   core->landing_shares_ = std::make_unique<SlotSharing>(*core->landing_, options.max_peer_chunks);
-  core->context_ = std::make_unique<EngineContext>(
-      EngineContext{std::move(options), environment.control, environment.data,
-                    environment.processes, *core->staging_, *core->landing_, core->leases_,
-                    core->stats_, *core->recorder_, nullptr, 1, nullptr});
+  core->context_ = std::make_unique<EngineContext>(EngineContext{
+      std::move(options), environment.control, environment.data, environment.processes,
+      *core->staging_, *core->landing_, core->leases_, core->stats_, *core->recorder_, nullptr});
   core->stranger_log_.emplace(
       environment.control, "strangers_refused_too",
       [raw = core->context_.get()](const std::string& line) { raw->log(LogLevel::kWarn, line); });
@@ -225,17 +224,31 @@ void EngineCore::remove(const PeerSession* session) {
 
 void EngineCore::fetch(FetchId id, const std::string& peer, std::vector<FetchItem> items,
                        FetchOptions options) {
-  for (const auto& session : sessions_) {
-    if (session->is_ready() && session->peer_name() == peer) {
-      session->fetch(id, std::move(items), std::move(options));
-      return;
-    }
+  if (PeerSession* const session = find_ready(peer)) {
+    session->fetch(id, std::move(items), std::move(options));
+    return;
   }
-  const Status status =
-      ending_ ? Status(StatusCode::kCancelled, "the engine is shutting down")
-              : Status(StatusCode::kUnavailable, "no peer named '" + peer + "' is connected");
+  const Status status = not_connected(peer);
   for (size_t i = 0; i < items.size() && options.on_chunk; ++i) options.on_chunk(i, status);
   if (options.on_done) options.on_done({});
+}
+
+PeerSession* EngineCore::find_ready(const std::string& peer) const {
+  const auto found = std::ranges::find_if(sessions_, [&](const auto& session) {
+    return session->is_ready() && session->peer_name() == peer;
+  });
+  return found == sessions_.end() ? nullptr : found->get();
+}
+
+Status EngineCore::not_connected(const std::string& peer) const {
+  if (ending_) return {StatusCode::kCancelled, "the engine is shutting down"};
+  return {StatusCode::kUnavailable, "no peer named '" + peer + "' is connected"};
+}
+
+void EngineCore::cancel_exchange(const Status& status) {
+  for (const auto& session : std::vector(sessions_)) {
+    if (session->is_ready()) session->exchange().cancel(status);
+  }
 }
 
 void EngineCore::cancel(FetchId id) {

@@ -54,6 +54,13 @@ class EngineCore {
   void fetch(FetchId id, const std::string& peer, std::vector<FetchItem> items,
              FetchOptions options);
   void cancel(FetchId id);
+  /// Null: not_connected().
+  PeerSession* find_ready(const std::string& peer) const;
+  Status not_connected(const std::string& peer) const;
+  /// Ends what is asked of peers and pushed to them.
+  void cancel_exchange(const Status& status);
+  void set_store(PeerStore* store) { context_->store = store; }
+  FetchId next_object_fetch_id() { return context_->next_object_fetch_id++; }
   void set_provider(ChunkProvider* provider) { context_->provider = provider; }
   /// Runs when a peer's connection ends, after every transfer with it has ended.
   void set_peer_lost_handler(std::function<void(const std::string& peer, const Status&)> handler) {

@@ -1,7 +1,6 @@
 #include "runtime/transfer/peer_session.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 namespace kvferry {
@@ -291,83 +290,7 @@ Status PeerSession::on(QuietMessage& quiet) {
   return {};
 }
 
-// ---- transfers
-
-TransferRecorder PeerSession::recorder_of(TransferSide side) const {
-  uint64_t session = 0;
-  std::memcpy(&session, id().data(), sizeof(session));
-  return {context_.recorder, session, side};
-}
-
-void PeerSession::make_directions() {
-  const auto send_message = [this](const ControlMessage& message) { send(message); };
-  // They find the path here and keep none, so that it can die where it lived.
-  sender_.emplace(context_, peer_name(),
-                  ChunkSender::Outputs{
-                      .send_message = send_message,
-                      .send_chunk =
-                          [this](const std::shared_ptr<OutgoingChunk>& chunk) {
-                            context_.data.post([path = path_, chunk] { path->send(chunk); });
-                          },
-                      .give_up_link = [this](const Status& status) { end(status, false); },
-                      .max_header_bytes = path_->capabilities().max_header_bytes,
-                      .record = recorder_of(TransferSide::kSource),
-                  });
-  receiver_.emplace(
-      context_, peer_name(),
-      ChunkReceiver::Outputs{
-          .send_message = send_message,
-          .expect_chunk =
-              [this](std::shared_ptr<IncomingChunk> chunk) { path_->expect(std::move(chunk)); },
-          .abandon_chunk =
-              [this](uint64_t id, const Status& status) {
-                context_.data.post([path = path_, id, status] { path->abandon(id, status); });
-              },
-          .record = recorder_of(TransferSide::kDestination),
-      });
-}
-
-Status PeerSession::on(FetchMessage& fetch) {
-  KVFERRY_RETURN_IF_ERROR(in_order(state_ == State::kReady));
-  sender_->on_fetch(std::move(fetch));
-  return {};
-}
-
-Status PeerSession::on(WithdrawMessage& withdraw) {
-  KVFERRY_RETURN_IF_ERROR(in_order(state_ == State::kReady));
-  sender_->on_withdraw(withdraw);
-  return {};
-}
-
-Status PeerSession::on(UnservedMessage& unserved) {
-  KVFERRY_RETURN_IF_ERROR(in_order(state_ == State::kReady));
-  receiver_->on_unserved(unserved);
-  return {};
-}
-
-Status PeerSession::on(OfferMessage& offer) {
-  KVFERRY_RETURN_IF_ERROR(in_order(state_ == State::kReady));
-  receiver_->on_offer(offer);
-  return {};
-}
-
-Status PeerSession::on(GrantMessage& grant) {
-  KVFERRY_RETURN_IF_ERROR(in_order(state_ == State::kReady));
-  sender_->on_grant(grant);
-  return {};
-}
-
-Status PeerSession::on(AbandonMessage& abandon) {
-  KVFERRY_RETURN_IF_ERROR(in_order(state_ == State::kReady));
-  receiver_->on_abandon(abandon);
-  return {};
-}
-
-Status PeerSession::on(AckMessage& ack) {
-  KVFERRY_RETURN_IF_ERROR(in_order(state_ == State::kReady));
-  sender_->on_ack(ack);
-  return {};
-}
+// ---- end
 
 Status PeerSession::on(GoodbyeMessage&) {
   peer_said_goodbye_ = true;
@@ -379,8 +302,6 @@ Status PeerSession::on(RefusalMessage& refusal) {
   return Status(refusal.code,
                 "the peer refused: " + detail::printable(refusal.reason, kMaxReasonBytes));
 }
-
-// ---- end
 
 void PeerSession::end(const Status& status, bool say_goodbye) {
   if (state_ >= State::kEnding) return;
@@ -414,8 +335,10 @@ void PeerSession::on_quiet() {
   const ProcessWatch* const process = introduction_.peer_process();
   const bool peer_cannot_read =
       fences_sources_ || peer_said_goodbye_ || (process != nullptr && process->is_gone());
-  if (receiver_) receiver_->end(end_status_.with_context("peer '" + peer_name() + "'"));
+  const Status why = end_status_.with_context("peer '" + peer_name() + "'");
+  if (receiver_) receiver_->end(why);
   if (sender_) quarantined_ = sender_->end(peer_cannot_read);
+  if (exchange_) exchange_->cancel(why);
   const std::shared_ptr<PeerSession> keep = shared_from_this();
   if (events_.on_ended) std::exchange(events_.on_ended, nullptr)(end_status_);
   reclaim_when_gone();

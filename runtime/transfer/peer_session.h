@@ -8,6 +8,7 @@
 
 #include "runtime/control/channel.h"
 #include "runtime/control/messages.h"
+#include "runtime/transfer/chunk_exchange.h"
 #include "runtime/transfer/chunk_receiver.h"
 #include "runtime/transfer/chunk_sender.h"
 #include "runtime/transfer/data_path.h"
@@ -52,9 +53,10 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
   void fetch(FetchId id, std::vector<FetchItem> items, FetchOptions options);
   /// Ends what has not arrived of a fetch, if this session has it.
   void end_fetch(FetchId id, const Status& status);
-  /// Both directions. REQUIRES: is_ready()
+  // REQUIRES: is_ready()
   ChunkSender& sender() { return *sender_; }
   ChunkReceiver& receiver() { return *receiver_; }
+  ChunkExchange& exchange() { return *exchange_; }
 
   /// Ends the handshake, and tells the peer why.
   void turn_away(const Status& status);
@@ -109,6 +111,10 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
   Status on(WithdrawMessage& withdraw);
   Status on(InspectMessage& inspect);
   Status on(ReportMessage&);
+  Status on(AskMessage& ask);
+  Status on(AnswerMessage& answer);
+  Status on(PushMessage& push);
+  Status on(KeptMessage& kept);
 
   Status say_hello();
   void open_link();
@@ -155,6 +161,7 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
   std::shared_ptr<DataPath> path_;
   std::optional<ChunkSender> sender_;
   std::optional<ChunkReceiver> receiver_;
+  std::optional<ChunkExchange> exchange_;
 };
 
 }  // namespace kvferry

@@ -9,6 +9,7 @@
 #include "runtime/steady_clock.h"
 #include "runtime/thread_executor.h"
 #include "runtime/transfer/engine_core.h"
+#include "runtime/transfer/engine_exchange.h"
 
 namespace kvferry {
 
@@ -41,10 +42,12 @@ class TransferEngine::Impl {
   }
 
   EngineCore& core() { return *core_; }
+  PeerExchange& exchange() { return *exchange_; }
 
  private:
   Impl() = default;
 
+  bool is_connected(const std::string& peer) const;
   Status start_listening(UniqueFd socket);
   void accept(UniqueFd socket);
   std::unique_ptr<Channel> make_channel(UniqueFd socket) const;
@@ -56,6 +59,7 @@ class TransferEngine::Impl {
   std::unique_ptr<ThreadExecutor> data_;
   std::unique_ptr<ThreadExecutor> control_;
   std::unique_ptr<TcpListener> listener_;
+  std::unique_ptr<EngineExchange> exchange_;
 };
 
 Result<std::unique_ptr<TransferEngine::Impl>> TransferEngine::Impl::create(
@@ -66,7 +70,18 @@ Result<std::unique_ptr<TransferEngine::Impl>> TransferEngine::Impl::create(
   KVFERRY_ASSIGN_OR_RETURN(
       impl->core_,
       EngineCore::create(std::move(options), {*impl->control_, *impl->data_, *impl->processes_}));
+  Impl* const raw = impl.get();
+  impl->exchange_ = std::make_unique<EngineExchange>(
+      *impl->core_, *impl->control_,
+      EngineExchange::Blocking{
+          .connect = [raw](const std::string& host,
+                           uint16_t port) { return raw->connect(host, port); },
+          .is_connected = [raw](const std::string& peer) { return raw->is_connected(peer); }});
   return impl;
+}
+
+bool TransferEngine::Impl::is_connected(const std::string& peer) const {
+  return on_control([&] { return core_->find_ready(peer) != nullptr; });
 }
 
 TransferEngine::Impl::~Impl() {
@@ -166,6 +181,12 @@ Result<std::string> TransferEngine::connect(const std::string& host, uint16_t po
 void TransferEngine::serve(ChunkProvider* provider) {
   impl_->on_control([&] { impl_->core().set_provider(provider); });
 }
+
+void TransferEngine::share(PeerStore* store) {
+  impl_->on_control([&] { impl_->core().set_store(store); });
+}
+
+PeerExchange& TransferEngine::exchange() { return impl_->exchange(); }
 
 FetchId TransferEngine::fetch(const std::string& peer, std::vector<FetchItem> items,
                               FetchOptions options) {

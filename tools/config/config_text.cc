@@ -50,6 +50,13 @@ std::string disk_text(const CacheConfig& config) {
          std::to_string(config.local_disk.queue_depth) + " requests at once";
 }
 
+std::string peers_text(const CacheConfig& config) {
+  const PeerConfig& peer = config.peer;
+  return value_of("peers", config) + ", over " + peer.transport + ", " + time_text(peer.timeout) +
+         " an answer" +
+         (peer.push_to.empty() ? ", nothing is pushed" : ", pushes go to " + shown(peer.push_to));
+}
+
 std::string remote_text(const CacheConfig& config) {
   const RemoteConfig& remote = config.remote;
   std::string user = remote.username.empty() ? "" : ", user " + shown(remote.username);
@@ -79,6 +86,7 @@ std::vector<Tier> tiers_of(const CacheConfig& config) {
   if (config.local_cpu.is_tier) {
     tiers.push_back({"local_cpu", "in the pool, " + value_of("cache_policy", config)});
   }
+  if (!config.peer.peers.empty()) tiers.push_back({"peer", peers_text(config)});
   if (!config.local_disk.path.empty()) tiers.push_back({"local_disk", disk_text(config)});
   if (config.remote.kind != RemoteKind::kNone) tiers.push_back({"remote", remote_text(config)});
   for (const ExternalBackendConfig& backend : config.external_backends) {

@@ -47,9 +47,10 @@ std::string describe(std::span<const std::byte> bytes) {
   if (const auto* m = std::get_if<AbandonMessage>(&*message)) {
     return transfer("abandon", m->transfer_id);
   }
-  constexpr std::array<const char*, 18> kNames = {
-      "greeting", "hello", "path",    "link",    "ready", "fetch", "unserved", "offer",   "grant",
-      "abandon",  "ack",   "goodbye", "refusal", "ping",  "quiet", "withdraw", "inspect", "report"};
+  constexpr std::array<const char*, 22> kNames = {
+      "greeting", "hello",   "path", "link",    "ready",   "fetch", "unserved", "offer",
+      "grant",    "abandon", "ack",  "goodbye", "refusal", "ping",  "quiet",    "withdraw",
+      "inspect",  "report",  "ask",  "answer",  "push",    "kept"};
   static_assert(kNames.size() == std::variant_size_v<ControlMessage>);
   return kNames[message->index()];
 }

@@ -105,6 +105,9 @@ const Mistake kMistakes[] = {
      "names this engine itself"},
     {"peer_twice", "kvferry:\n  peers: [a=h:1, a=h:2]\n", 2, "'a' twice"},
     {"peer_malformed", "kvferry:\n  peers: [h:1]\n", 2, "no NAME=HOST:PORT"},
+    {"push_to_no_peer",
+     "kvferry: {peer_name: b, peers: 'a=h:1', peer_token_file: /t, peer_push: c}\n", 1,
+     "'c' is none of peers"},
     {"listen_malformed", "kvferry:\n  peer_listen: 7000\n", 2, "no HOST:PORT"},
     // External backends.
     {"backend_without_module", "chunk_size: 64\nexternal_backends: log\n", 2,

@@ -185,14 +185,41 @@ TEST(ConfigForms, Peers) {
   peers:
     - prefill-1=10.0.0.1:7000
     - prefill-2=10.0.0.2:7000
+  peer_push: prefill-2
+  peer_timeout_ms: 50
 )");
   EXPECT_EQ(loaded.config.peer.host, "::1");
   EXPECT_EQ(loaded.config.peer.port, 7000);
   ASSERT_THAT(loaded.config.peer.peers, SizeIs(2));
   EXPECT_EQ(loaded.config.peer.peers[1].name, "prefill-2");
   EXPECT_EQ(loaded.config.peer.peers[1].host, "10.0.0.2");
-  ASSERT_THAT(loaded.warnings, SizeIs(1));
-  EXPECT_THAT(loaded.warnings[0].line(), HasSubstr("no tier of peers yet"));
+  EXPECT_EQ(loaded.config.peer.push_to, "prefill-2");
+  EXPECT_EQ(loaded.config.peer.timeout, std::chrono::milliseconds(50));
+  EXPECT_THAT(loaded.warnings, SizeIs(KVFERRY_HAVE_UCX ? 0 : 1));
+}
+
+TEST(ConfigForms, PeersThatComeToNothingAreWarnings) {
+  EXPECT_THAT(lines(load("kvferry: {peer_push: a}").warnings),
+              ElementsAre(HasSubstr("'peer_push': has no effect without peers")));
+  EXPECT_THAT(lines(load(R"(local_cpu: False
+local_disk: /d
+max_local_disk_size: 1
+kvferry:
+  peer_name: a
+  peer_listen: "127.0.0.1:0"
+  peer_token_file: /t
+  transport: loopback
+)")
+                        .warnings),
+              ElementsAre(HasSubstr("peers find nothing here")));
+  EXPECT_THAT(lines(load(R"(kvferry:
+  peer_name: a
+  peers: [b=h:1]
+  peer_token_file: /t
+  transport: loopback
+)")
+                        .warnings),
+              ElementsAre(HasSubstr("loopback reaches engines of this process only")));
 }
 
 TEST(ConfigForms, BoolsAsYaml11ReadsThem) {

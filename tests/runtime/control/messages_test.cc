@@ -45,6 +45,13 @@ std::vector<ControlMessage> sample_messages() {
       InspectMessage{{std::byte{5}}},
       ReportMessage{"{}"},
       FetchMessage{3, {{key_of(1), 0, 256}}, FetchPriority::kBackground},
+      FetchMessage{3, {{key_of(1), 0, 0}, {key_of(2), 0, 0}}, FetchPriority::kPrefetch, true},
+      OfferMessage{1, 2, 3, 4, 5, 6, 7, {8, 9}, {std::byte{1}, std::byte{0}}},
+      AskMessage{7, PeerQuestion::kRemoveForced, {key_of(1), key_of(2)}},
+      AnswerMessage{7, {true, false, true}},
+      PushMessage{8, {{key_of(1), 9}, {key_of(2), kMax64}}},
+      KeptMessage{8, 1, StatusCode::kResourceExhausted, "full"},
+      KeptMessage{8, 2, StatusCode::kOk, ""},
   };
 }
 
@@ -62,6 +69,15 @@ std::vector<ControlMessage> extreme_messages() {
       FetchMessage{1, std::vector<ChunkRef>(kMaxFetchItems, {key_of(3), 0, 1})},
       UnservedMessage{kMax64, kMax32, StatusCode::kCancelled, reason},
       OfferMessage{kMax64, kMax64, kMax32, kMax64, kMax64, kMax64, kMax32, lease},
+      OfferMessage{1, 1, 1, 1, 1, 1, 1, lease, std::vector<std::byte>(1 << 20, std::byte{255})},
+      AskMessage{kMax64, PeerQuestion::kHolds, {}},
+      AskMessage{1, PeerQuestion::kRemove,
+                 std::vector<CacheEngineKey>(kMaxAskedKeys, key_of(9, std::string(256, 'm')))},
+      AnswerMessage{kMax64, std::vector<bool>(kMaxAskedKeys, true)},
+      PushMessage{kMax64, {}},
+      PushMessage{1, std::vector<PushMessage::Item>(kMaxAskedKeys,
+                                                    {key_of(9, std::string(256, 'm')), kMax64})},
+      KeptMessage{kMax64, kMax32, StatusCode::kDeviceLost, reason},
       GrantMessage{kMax64, lease, lease},
       AbandonMessage{kMax64, lease, StatusCode::kDeviceLost, reason},
       AckMessage{kMax64, lease, ChunkOutcome::kFailed, reason},
@@ -147,6 +163,10 @@ TEST(ControlMessage, EveryUnknownTypeAndEnumValueIsAnError) {
   constexpr size_t kAbandonCode = 1 + 8 + 16;
   constexpr size_t kAckOutcome = 1 + 8 + 16;
   constexpr size_t kFetchPriority = 1 + 8 + 4;
+  constexpr size_t kFetchOfMemory = kFetchPriority + 1;
+  constexpr size_t kAskQuestion = 1 + 8;
+  constexpr size_t kAnswer = 1 + 8 + 4;
+  constexpr size_t kKeptCode = 1 + 8 + 4;
   const auto last_code = static_cast<unsigned>(StatusCode::kDeviceLost);
   for (unsigned value = 0; value < 256; ++value) {
     const auto is_right = [value](unsigned first, unsigned last) {
@@ -160,6 +180,10 @@ TEST(ControlMessage, EveryUnknownTypeAndEnumValueIsAnError) {
     EXPECT_EQ(with_byte(PathMessage{}, 1, value).has_value(), is_right(0, 1));
     EXPECT_EQ(with_byte(PathMessage{}, 2, value).has_value(), is_right(0, 1));
     EXPECT_EQ(with_byte(FetchMessage{}, kFetchPriority, value).has_value(), is_right(0, 2));
+    EXPECT_EQ(with_byte(FetchMessage{}, kFetchOfMemory, value).has_value(), is_right(0, 1));
+    EXPECT_EQ(with_byte(AskMessage{}, kAskQuestion, value).has_value(), is_right(0, 2));
+    EXPECT_EQ(with_byte(AnswerMessage{1, {false}}, kAnswer, value).has_value(), is_right(0, 1));
+    EXPECT_EQ(with_byte(KeptMessage{}, kKeptCode, value).has_value(), is_right(0, last_code));
     if (value < std::variant_size_v<ControlMessage>) continue;
     EXPECT_THAT(with_byte(ReadyMessage{}, 0, value), StatusIs(StatusCode::kInvalidArgument));
   }
@@ -187,6 +211,28 @@ TEST(ControlMessage, StringsAndListsOverTheirLimitAreErrors) {
   const std::vector<ChunkRef> long_keys(kMaxFetchItems, {key_of(1, std::string(256, 'm')), 0, 1});
   EXPECT_THAT(encode(FetchMessage{1, long_keys}),
               StatusIs(StatusCode::kInvalidArgument, HasSubstr("over the limit")));
+}
+
+TEST(ControlMessage, QuestionsPushesAndRecordsOverTheirLimitAreErrors) {
+  const std::vector<CacheEngineKey> keys(kMaxAskedKeys + 1, key_of(1));
+  EXPECT_THAT(decode_message(bytes_of(AskMessage{1, PeerQuestion::kHolds, keys})),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("number of keys")));
+  EXPECT_THAT(decode_message(bytes_of(AnswerMessage{1, std::vector<bool>(kMaxAskedKeys + 1)})),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("number of answers")));
+  const std::vector<PushMessage::Item> items(kMaxAskedKeys + 1, {key_of(1), 1});
+  EXPECT_THAT(decode_message(bytes_of(PushMessage{1, items})),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("number of items")));
+  OfferMessage offer;
+  offer.record.resize((1 << 20) + 1);
+  EXPECT_THAT(decode_message(bytes_of(offer)),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("record size")));
+}
+
+TEST(ControlMessage, ChunksOfMemoryAreNamedWithoutTokensAndThoseOfPagesWith) {
+  EXPECT_THAT(decode_message(bytes_of(FetchMessage{1, {{key_of(1), 0, 256}}, {}, true})),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("token")));
+  EXPECT_THAT(decode_message(bytes_of(FetchMessage{1, {{key_of(1), 0, 0}}, {}, false})),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("token")));
 }
 
 TEST(ControlMessage, AnAnnouncedListCostsNoMoreThanWhatIsThere) {

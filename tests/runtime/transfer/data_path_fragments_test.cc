@@ -96,7 +96,7 @@ class DataPathIntakeTest : public ::testing::Test {
     header.tile_digests.resize(static_cast<size_t>(plan.num_tiles(fragment)));
     std::vector<std::byte> chunk(pair.chunk_bytes());
     EXPECT_THAT(
-        gather(plan.copy, fragment.plane_begin, fragment.plane_end, chunk, header.tile_digests),
+        gather(*plan.copy, fragment.plane_begin, fragment.plane_end, chunk, header.tile_digests),
         IsOk());
     const int64_t first = plan.first_tile(fragment);
     const uint64_t sum = tile_sum(first, header.tile_digests);
