@@ -18,6 +18,7 @@
 #include "runtime/detached_thread.h"
 #include "runtime/memory/memory_pool.h"
 #include "runtime/steady_clock.h"
+#include "runtime/storage/close_backends.h"
 #include "runtime/storage/storage_manager.h"
 #include "runtime/thread_executor.h"
 #include "runtime/thread_work_pool.h"
@@ -61,12 +62,9 @@ class Tiers {
   }
   /// False if a backend has not ended by then; that memory cannot be given back.
   bool close() {
-    std::promise<bool> closed;
-    control_->post([&] {
-      manager_->close(clock_.now() + std::chrono::seconds(5),
-                      [&closed](bool is_closed) { closed.set_value(is_closed); });
-    });
-    return closed.get_future().get();
+    std::vector<StorageBackend*> backends;
+    for (const std::shared_ptr<Sink>& sink : sinks_) backends.push_back(&sink->backend());
+    return close_backends(backends, clock_.now() + std::chrono::seconds(5));
   }
 
   using Operation = std::function<void(const BenchChunk&, std::function<void(bool)>)>;
