@@ -75,7 +75,7 @@ StatusCode code_of(kvferry_outcome outcome) {
 }
 
 Status error_of(kvferry_outcome outcome, const char* message) {
-  std::string text = message != nullptr
+  std::string text = message != nullptr && *message != '\0'
                          ? std::string(message, ::strnlen(message, kMaxMessageBytes))
                          : "no reason given (outcome " + std::to_string(outcome) + ")";
   std::replace_if(

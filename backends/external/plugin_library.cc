@@ -220,7 +220,7 @@ Result<PluginClass> find_plugin_class(const kvferry_plugin* plugin, const std::s
     return found;
   }
   return make_error(StatusCode::kNotFound,
-                    path + " has no class '" + class_name +
+                    path + " has no class '" + shown(class_name.c_str()) +
                         "'; set class_name to one that it has: " + class_names(*plugin));
 }
 

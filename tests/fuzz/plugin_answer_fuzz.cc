@@ -30,6 +30,7 @@ ChunkRecord put_record() {
   }
   record.layout = place_planes(std::move(record.layout)).value();
   record.tile_digests.resize(static_cast<size_t>(record.layout.num_tiles()));
+  record.chunk_digest = bound_chunk_digest(record);
   return record;
 }
 

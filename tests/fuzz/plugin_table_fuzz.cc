@@ -89,8 +89,8 @@ void try_tables(Source source) {
   for (const std::string& name : {std::string(), std::string("X"), source.text()}) {
     const auto found = find_plugin_class(plugin.get(), "lib.so", name.c_str());
     if (!found) {
-      if (found.error().message().empty()) std::abort();
-      if (name.size() < 2 && !is_one_line(std::string(found.error().message()))) std::abort();
+      const std::string text(found.error().message());
+      if (text.empty() || !is_one_line(text)) std::abort();
       continue;
     }
     const kvferry_backend_class& table = found->table;
