@@ -23,8 +23,8 @@ std::string find_program(const std::string& name) {
   const char* path = std::getenv("PATH");
   std::istringstream directories(path == nullptr ? "/usr/bin" : path);
   for (std::string directory; std::getline(directories, directory, ':');) {
-    const std::string found = directory + "/" + name;
-    if (::access(found.c_str(), X_OK) == 0) return found;
+    directory.append("/").append(name);
+    if (::access(directory.c_str(), X_OK) == 0) return directory;
   }
   return "";
 }
@@ -52,7 +52,7 @@ int free_port() {
   address.sin_family = AF_INET;
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   socklen_t size = sizeof(address);
-  ::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), size);
+  if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), size) != 0) return 0;
   ::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&address), &size);
   return ntohs(address.sin_port);
 }

@@ -46,7 +46,7 @@ class RedisServer {
   std::unique_ptr<Subprocess> process_;
 };
 
-/// A TCP port of the loopback that nobody listens on just now.
+/// A TCP port of the loopback that nobody listens on just now; 0 if there is none.
 int free_port();
 
 }  // namespace kvferry
