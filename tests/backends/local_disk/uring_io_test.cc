@@ -24,7 +24,7 @@ namespace {
 
 using testing::HasSubstr;
 
-constexpr size_t kSlotBytes = size_t{3} << 20;
+constexpr size_t kSlotBytes = size_t{9} << 20;
 
 class UringIoTest : public testing::Test {
  protected:
@@ -71,6 +71,17 @@ TEST_F(UringIoTest, MovesMorePiecesThanTheRingHolds) {
   const UniqueFd file = open_file(O_RDWR | O_CREAT | O_DIRECT);
   ASSERT_THAT(move({file.get(), true, written}), IsOk());
   ASSERT_THAT(move({file.get(), false, read}), IsOk());
+  EXPECT_TRUE(std::ranges::equal(from->bytes(), to->bytes()));
+}
+
+TEST_F(UringIoTest, MovesAPieceOfManyOperations) {
+  SeededRng rng;
+  const MemoryObjPtr from = pool->allocate(kSlotBytes).value();
+  const MemoryObjPtr to = pool->allocate(kSlotBytes).value();
+  rng.fill(from->bytes());
+  const UniqueFd file = open_file(O_RDWR | O_CREAT | O_DIRECT);
+  ASSERT_THAT(move({file.get(), true, {{0, from->bytes()}}}), IsOk());
+  ASSERT_THAT(move({file.get(), false, {{0, to->bytes()}}}), IsOk());
   EXPECT_TRUE(std::ranges::equal(from->bytes(), to->bytes()));
 }
 
