@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <string>
+#include <vector>
 
 namespace kvferry {
 
@@ -47,13 +48,14 @@ int run_redis_bench(const RedisBenchOptions& options);
 struct DiskBenchOptions {
   std::string directory = ".";
   size_t mib = 512;  ///< put and got each time
+  std::vector<size_t> chunk_mib = {1, 4, 32};
   size_t depth = 8;
   int reps = 5;
 };
 
-/// Puts and random gets of local_disk by both of its engines, beside fio with files of the same
-/// size and number, the same depth and direct flag, in the same directory and in turn with it.
-/// Without fio: no ratio.
+/// Puts and random gets of local_disk by both of its engines, with and without huge pages, in turn
+/// with what a bare io_uring does from and to the same memory, and with fio: files of the same size
+/// and number in the same directory, the same depth, direct. Without fio: no ratio to it.
 int run_local_disk_bench(const DiskBenchOptions& options);
 
 }  // namespace kvferry

@@ -52,6 +52,9 @@ int main(int argc, char** argv) {
   local_disk->add_option("--dir", disk.directory, "Where; emptied of kvferry-bench/ afterwards")
       ->check(CLI::ExistingDirectory);
   local_disk->add_option("--mib", disk.mib, "Put and got each time")->check(CLI::Range(64, 65536));
+  local_disk->add_option("--chunk-mib", disk.chunk_mib, "Sizes of chunks")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 1024));
   local_disk->add_option("--depth", disk.depth, "Chunks at once")->check(CLI::Range(1, 256));
   local_disk->add_option("--reps", disk.reps, "Times through all of it")->check(CLI::Range(1, 99));
 

@@ -15,6 +15,8 @@
 #include "backends/local_disk/factory.h"
 #include "kvferry/chunk_record.h"
 #include "perf/benchmarks.h"
+#include "perf/rounds.h"
+#include "perf/storage/bare_ring.h"
 #include "perf/storage/chunks.h"
 #include "runtime/memory/memory_pool.h"
 #include "runtime/steady_clock.h"
@@ -26,7 +28,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::array<size_t, 3> kChunkMib = {1, 4, 32};
 constexpr size_t kMib = size_t{1} << 20;
 constexpr size_t kGetRounds = 2;  // over all chunks, in one timing
 
@@ -76,17 +77,10 @@ class Store {
     return seconds_since(start);
   }
 
-  /// Seconds for all of them, in random order, each dropped when it has come; with `check`,
-  /// compared with what was put.
-  double get(const std::vector<BenchChunk>& chunks, size_t rounds, bool check, bool& ok) {
-    std::vector<size_t> order;
-    std::mt19937_64 random(rounds);
-    for (size_t i = 0; i < rounds; ++i) {
-      std::vector<size_t> round(chunks.size());
-      std::iota(round.begin(), round.end(), 0);
-      std::shuffle(round.begin(), round.end(), random);
-      order.insert(order.end(), round.begin(), round.end());
-    }
+  /// Seconds for those of `order`, each dropped when it has come; with `check`, compared with what
+  /// was put.
+  double get(const std::vector<BenchChunk>& chunks, const std::vector<size_t>& order, bool check,
+             bool& ok) {
     std::vector<CacheEngineKey> keys;
     keys.reserve(order.size());
     for (const size_t i : order) keys.push_back(chunks[i].key);
@@ -149,75 +143,132 @@ double run_fio(const fs::path& directory, size_t chunk_bytes, size_t num_chunks,
   return std::strtod(line.c_str() + begin, nullptr) * 1024 / 1e9;
 }
 
+/// GB/s of each contender over the repetitions.
 struct Rates {
   std::vector<double> ours;
+  std::vector<double> ring;
   std::vector<double> fio;
 };
 
-double median(std::vector<double> values) {
-  std::ranges::sort(values);
-  return values[values.size() / 2];
+void print_beside(const char* name, const Spread& ours, const std::vector<double>& rates) {
+  if (rates.empty() || rates.front() == 0) return;
+  const Spread spread = spread_of(rates);
+  std::printf("   %s %5.2f (%.2f to %.2f) ratio %.2f", name, spread.median, spread.low, spread.high,
+              ours.median / spread.median);
 }
 
 void print(const char* what, size_t chunk_mib, size_t depth, const Rates& rates) {
-  const auto [low, high] = std::ranges::minmax(rates.ours);
-  std::printf("%s/chunk_mib:%-3zu depth:%-3zu %6.2f GB/s (%.2f to %.2f)", what, chunk_mib, depth,
-              median(rates.ours), low, high);
-  if (median(rates.fio) > 0) {
-    const auto [fio_low, fio_high] = std::ranges::minmax(rates.fio);
-    std::printf("   fio %6.2f (%.2f to %.2f)   ratio %.2f", median(rates.fio), fio_low, fio_high,
-                median(rates.ours) / median(rates.fio));
-  }
+  const Spread ours = spread_of(rates.ours);
+  std::printf("%s/chunk_mib:%-2zu depth:%-2zu %5.2f GB/s (%.2f to %.2f)", what, chunk_mib, depth,
+              ours.median, ours.low, ours.high);
+  print_beside("ring", ours, rates.ring);
+  print_beside("fio", ours, rates.fio);
   std::printf("\n");
 }
 
-bool bench_size(const DiskBenchOptions& options, DiskIo io, size_t chunk_mib) {
-  const size_t bytes = chunk_mib * kMib;
-  const size_t num_chunks = std::max<size_t>(options.mib / chunk_mib, 2 * options.depth);
-  auto pool = MemoryPool::create({bytes, num_chunks + 2 * options.depth}).value();
+/// `rounds` times through all chunks, each time in another order.
+std::vector<size_t> random_order(size_t num_chunks, size_t rounds) {
+  std::vector<size_t> order;
+  std::mt19937_64 random(rounds);
+  for (size_t i = 0; i < rounds; ++i) {
+    std::vector<size_t> round(num_chunks);
+    std::iota(round.begin(), round.end(), 0);
+    std::shuffle(round.begin(), round.end(), random);
+    order.insert(order.end(), round.begin(), round.end());
+  }
+  return order;
+}
+
+/// What one size of chunks is measured with.
+struct Case {
+  const DiskBenchOptions& options;
+  DiskIo io = DiskIo::kAuto;
+  HugePages huge_pages = HugePages::kPrefer;
+  size_t chunk_mib = 0;
+};
+
+/// One turn of every contender.
+bool run_once(const Case& which, MemoryPool& pool, const std::vector<BenchChunk>& chunks,
+              Rates& put, Rates& get) {
+  const SteadyClock clock;
+  const size_t bytes = which.chunk_mib * kMib;
+  const size_t depth = which.options.depth;
+  const double gb = static_cast<double>(chunks.size() * bytes) / 1e9;
+  const fs::path root = fs::path(which.options.directory) / "kvferry-bench";
+  const fs::path fio = root / "fio";
+  fs::remove_all(root);
+  fs::create_directories(fio);
+  const auto rate_of = [&](double gigabytes, auto run) {
+    const TimePoint start = clock.now();
+    const bool ok = run();
+    const double rate = gigabytes / std::chrono::duration<double>(clock.now() - start).count();
+    return ok ? rate : 0;
+  };
+  bool ok = true;
+  {
+    Store store(root / "store", pool, depth, which.io);
+    const auto ring =
+        which.io == DiskIo::kPread ? nullptr : BareRing::create(root / "ring", pool, depth);
+    std::vector<MemoryObjPtr> objs;
+    objs.reserve(chunks.size());
+    for (const BenchChunk& chunk : chunks) objs.push_back(chunk.obj);
+
+    put.ours.push_back(gb / store.put(chunks, ok));
+    if (ring) put.ring.push_back(rate_of(gb, [&] { return ring->put(objs); }));
+    put.fio.push_back(run_fio(fio, bytes, chunks.size(), depth, which.io, true));
+
+    // Each file is read once before that, and compared.
+    const auto once = random_order(chunks.size(), 1);
+    const auto order = random_order(chunks.size(), kGetRounds);
+    store.get(chunks, once, true, ok);
+    ok = ok && (!ring || ring->get(once, bytes, objs));
+    run_fio(fio, bytes, chunks.size(), depth, which.io, false);
+    get.ours.push_back(gb * kGetRounds / store.get(chunks, order, false, ok));
+    if (ring) {
+      get.ring.push_back(rate_of(gb * kGetRounds, [&] { return ring->get(order, bytes, {}); }));
+    }
+    get.fio.push_back(run_fio(fio, bytes, chunks.size(), depth, which.io, false));
+    store.get(chunks, once, true, ok);
+  }
+  fs::remove_all(root);
+  return ok;
+}
+
+bool bench_size(const Case& which) {
+  const size_t bytes = which.chunk_mib * kMib;
+  const size_t depth = which.options.depth;
+  const size_t num_chunks = std::max<size_t>(which.options.mib / which.chunk_mib, 2 * depth);
+  auto pool = MemoryPool::create({bytes, num_chunks + 2 * depth, which.huge_pages}).value();
   std::vector<BenchChunk> chunks;
   for (size_t i = 0; i < num_chunks; ++i) chunks.push_back(make_bench_chunk(*pool, bytes, i));
-  const fs::path root = fs::path(options.directory) / "kvferry-bench";
-  const double gb = static_cast<double>(num_chunks * bytes) / 1e9;
   Rates put;
   Rates get;
-  bool ok = true;
-  for (int rep = 0; rep < options.reps && ok; ++rep) {
-    const fs::path fio = root / "fio";
-    fs::remove_all(root);
-    fs::create_directories(fio);
-    {
-      Store store(root / "store", *pool, options.depth, io);
-      put.ours.push_back(gb / store.put(chunks, ok));
-      put.fio.push_back(run_fio(fio, bytes, num_chunks, options.depth, io, true));
-      store.get(chunks, 1, true, ok);
-      get.ours.push_back(gb * kGetRounds / store.get(chunks, kGetRounds, false, ok));
-      // Both read each file once before that.
-      run_fio(fio, bytes, num_chunks, options.depth, io, false);
-      get.fio.push_back(run_fio(fio, bytes, num_chunks, options.depth, io, false));
-      store.get(chunks, 1, true, ok);
-    }
-    fs::remove_all(root);
-  }
-  if (!ok) {
+  for (int rep = 0; rep < which.options.reps; ++rep) {
+    if (run_once(which, *pool, chunks, put, get)) continue;
     std::fprintf(stderr,
                  "kvferry-bench: local_disk: wrong or missing chunks; nothing is reported\n");
     return false;
   }
-  const bool is_ring = io != DiskIo::kPread;
-  print(is_ring ? "put/io_uring" : "put/pread", chunk_mib, options.depth, put);
-  print(is_ring ? "get/io_uring" : "get/pread", chunk_mib, options.depth, get);
+  const std::string how = std::string(which.io == DiskIo::kPread ? "pread" : "io_uring") +
+                          (pool->huge_page_bytes() > 0 ? "/pages:2M" : "/pages:4k");
+  print(("put/" + how).c_str(), which.chunk_mib, depth, put);
+  print(("get/" + how).c_str(), which.chunk_mib, depth, get);
   return true;
 }
 
 }  // namespace
 
 int run_local_disk_bench(const DiskBenchOptions& options) {
-  std::printf("local_disk: %zu MiB in %s, O_DIRECT, durability none, %d times, medians\n",
-              options.mib, options.directory.c_str(), options.reps);
+  print_machine();
+  std::printf(
+      "local_disk: %zu MiB in %s, O_DIRECT, durability none, %d times, medians; pages are those of "
+      "our memory and the ring's, fio has 4k ones of its own\n",
+      options.mib, options.directory.c_str(), options.reps);
   bool ok = true;
-  for (const DiskIo io : {DiskIo::kAuto, DiskIo::kPread}) {
-    for (const size_t chunk_mib : kChunkMib) ok = ok && bench_size(options, io, chunk_mib);
+  for (const HugePages pages : {HugePages::kPrefer, HugePages::kNever}) {
+    for (const DiskIo io : {DiskIo::kAuto, DiskIo::kPread}) {
+      for (const size_t mib : options.chunk_mib) ok = ok && bench_size({options, io, pages, mib});
+    }
   }
   return ok ? 0 : 1;
 }

@@ -28,7 +28,8 @@ Result<std::unique_ptr<MemoryPool>> MemoryPool::create(const MemoryPoolOptions& 
     return make_error(StatusCode::kInvalidArgument, "the memory pool's size overflows");
   }
   KVFERRY_ASSIGN_OR_RETURN(HostBuffer buffer,
-                           HostBuffer::create(round_up(options.slot_bytes) * options.num_slots));
+                           HostBuffer::create(round_up(options.slot_bytes) * options.num_slots,
+                                              {.huge_pages = options.huge_pages}));
   return std::unique_ptr<MemoryPool>(new MemoryPool(std::move(buffer), options));
 }
 

@@ -15,6 +15,7 @@ namespace kvferry {
 struct MemoryPoolOptions {
   size_t slot_bytes = 0;  ///< the largest chunk; rounded up to 4 KiB
   size_t num_slots = 0;
+  HugePages huge_pages = HugePages::kPrefer;
 };
 
 struct MemoryPoolUsage {
