@@ -158,14 +158,15 @@ void EngineCore::add_peer(std::unique_ptr<Channel> channel, ControlRole role,
       .on_quiet_peer = [this, raw](const Nonce& ended) { reclaim(raw->peer_name(), ended); },
       .on_handshake =
           [this, raw, role, on_handshake = std::move(on_handshake)](const Status& status) {
-            if (!status.is_ok()) {
-              const std::string line = "handshake_failed cause=\"" + status.to_string() + "\"";
-              role == ControlRole::kListener ? warn_of_stranger(line)
-                                             : context_->log(LogLevel::kWarn, line);
+            if (on_handshake) {  // it says what is to be said of a failure
+              on_handshake(status.is_ok() ? Result<std::string>(raw->peer_name())
+                                          : tl::unexpected(status));
+              return;
             }
-            if (!on_handshake) return;
-            on_handshake(status.is_ok() ? Result<std::string>(raw->peer_name())
-                                        : tl::unexpected(status));
+            if (status.is_ok()) return;
+            const std::string line = "handshake_failed cause=\"" + status.to_string() + "\"";
+            role == ControlRole::kListener ? warn_of_stranger(line)
+                                           : context_->log(LogLevel::kWarn, line);
           },
       .on_ended =
           [this, raw](const Status& status) {

@@ -44,7 +44,7 @@ class PeerFaults : public ::testing::Test {
  protected:
   PeerFaults() {
     TransferEngineOptions options = peer_engine_options("asking", transport);
-    options.silence_limit = std::chrono::seconds(60);
+    options.logger = &log;
     asking = TransferEngine::create(std::move(options)).value();
     port = asking->listen("127.0.0.1", 0).value();
   }
@@ -247,6 +247,7 @@ TEST_F(PeerFaults, WithAnotherTokenOrNameNobodyConnects) {
   make_backend(options);
   EXPECT_TRUE(eventually([&] { return log.with("peer_unreachable").size() == 2; }));
   EXPECT_THAT(log.with("peer=strange "), SizeIs(1));
+  EXPECT_THAT(log.with("handshake_failed"), SizeIs(0)) << "said by those who wanted to connect";
   EXPECT_THAT(log.with("peer=misnamed ").at(0), HasSubstr("calls itself 'named'"));
   EXPECT_THAT(holds(1), StatusIs(StatusCode::kUnavailable, HasSubstr("")));
   EXPECT_THAT(asking->exchange().connect(stranger.address()),

@@ -54,7 +54,8 @@ TEST(ConfigText, SaysWhichTiersWouldBeBuiltInTheirOrder) {
   EXPECT_LT(remote, backend);
   EXPECT_NE(backend, std::string::npos);
   EXPECT_THAT(text, HasSubstr("memory   a pool of 5 GiB\n"));
-  EXPECT_THAT(text, HasSubstr("prefill=10.0.0.1:7000, over ucx, 2 s an answer, pushes go to prefill"));
+  EXPECT_THAT(text,
+              HasSubstr("prefill=10.0.0.1:7000, over ucx, 2 s an answer, pushes go to prefill"));
   EXPECT_THAT(text, HasSubstr("/mnt/kv, 1.5 GiB at most, LRU"));
   EXPECT_THAT(text, HasSubstr("redis://:***@cache:6379"));
   EXPECT_THAT(text, Not(HasSubstr("hunter2")));
