@@ -9,9 +9,9 @@
 #include "kvferry/cache_engine.h"
 #include "runtime/cache/token_chunks.h"
 #include "tests/support/engine_pair.h"
-#include "tests/support/temp_dir.h"
 #include "workload/engine/paged_kv_cache.h"
 #include "workload/oracle/kv_content.h"
+#include "workload/processes/temp_dir.h"
 
 namespace kvferry {
 

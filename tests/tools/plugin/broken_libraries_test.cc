@@ -7,8 +7,8 @@
 #include <chrono>
 #include <string>
 
-#include "tests/support/subprocess.h"
 #include "tests/support/temp_file.h"
+#include "workload/processes/subprocess.h"
 
 namespace kvferry {
 namespace {

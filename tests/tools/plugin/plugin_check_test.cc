@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "tests/support/subprocess.h"
-#include "tests/support/temp_dir.h"
+#include "workload/processes/subprocess.h"
+#include "workload/processes/temp_dir.h"
 
 namespace kvferry {
 namespace {
