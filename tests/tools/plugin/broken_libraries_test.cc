@@ -22,14 +22,14 @@ extra_config:
   external_backend.acme.module_path: acme
   external_backend.acme.class_name: BrokenBackend
 kvferry:
-  plugin_timeout_ms: 200
-)";
+  plugin_timeout_ms: )";
 
 struct Broken {
   const char* library;
   int exit_code;
   const char* said;  ///< a line of its output
   bool is_told_with_sanitizers = true;
+  int timeout_ms = 5000;  ///< short where it hangs: that is waited for in most cases
 };
 void PrintTo(const Broken& broken, std::ostream* out) { *out << broken.library; }
 
@@ -40,7 +40,7 @@ TEST_P(BrokenLibrary, FailsInWordsThatSayWhatIsWrong) {
   if (KVFERRY_SANITIZED && !broken.is_told_with_sanitizers) {
     GTEST_SKIP() << "sanitizers end such a process themselves";
   }
-  const TempFile config(kConfig, "config.yaml");
+  const TempFile config(kConfig + std::to_string(broken.timeout_ms) + "\n", "config.yaml");
   const std::string library = std::string(BROKEN_FOLDER "/lib") + broken.library + ".so";
   Subprocess check({KVFERRY_TOOL, "plugin", "check", library, "--config", config.path()});
   EXPECT_EQ(check.wait(kRunLimit), broken.exit_code) << check.err();
@@ -63,16 +63,18 @@ INSTANTIATE_TEST_SUITE_P(
                "answered already, during contains"},
         Broken{"broken_keeps_items", 1,
                "FAIL  EachShapeComesBack .*contains of .*: the plugin has returned from the call, "
-               "but not completed the item by its deadline"},
+               "but not completed the item by its deadline",
+               true, 200},
         Broken{"broken_hangs", 1,
                "FAIL  EachShapeComesBack .*contains of .*: the plugin has not returned from the "
-               "call by the deadline"},
+               "call by the deadline",
+               true, 200},
         Broken{"broken_writes_late", 1,
                "FAIL  ObjectIsTheCallers .*the backend wrote into an object after the get that "
                "gave it had ended"},
         Broken{"broken_keeps_thread", 1,
                "FAIL  InstancesLeaveNothingBehind .*20 instances that were closed and destroyed "
-               "left 20 threads behind"},
+               "left [0-9]+ threads behind"},
         Broken{"broken_leaks", 1,
                "FAIL  InstancesLeaveNothingBehind .*20 instances that were closed and destroyed "
                "left [0-9]+ bytes of memory behind",

@@ -137,7 +137,6 @@ TEST_F(PluginCheck, CrashInOneCaseIsNamedAndTheOthersStillRun) {
 TEST_F(PluginCheck, HangOfTheProcessIsNamedAndStopped) {
   const auto report =
       check(BROKEN_PLUGIN, {"--set", "fault=hangs_at_exit_after_prefetch", "--timeout", "10"}, 1);
-  EXPECT_EQ(report["failed"], 2) << out;  // prefetches
   EXPECT_THAT(std::string(find_case(report, "PrefetchReachesTheHandler")["text"]),
               AllOf(HasSubstr("did not end within 10 s and was stopped"),
                     HasSubstr("after the case was through")));
