@@ -18,25 +18,25 @@ class OpenItemsOrder : public testing::Test {
     group->kind = kind;
     group->intent = intent;
     group->deadline = TimePoint::max();
-    EXPECT_THAT(items_.add(std::move(group), index, CacheEngineKey(), MemoryObjPtr()), IsOk());
+    EXPECT_THAT(items.add(std::move(group), index, CacheEngineKey(), MemoryObjPtr()), IsOk());
   }
   /// Gives one call to the plugin, which answers at once.
   size_t take() {
-    const auto batch = items_.take(1);
+    const auto batch = items.take(1);
     if (batch.size() != 1) {
       ADD_FAILURE() << batch.size() << " items of one group";
       return 0;
     }
-    items_.remove_given(batch.front()->id);
+    items.remove_given(batch.front()->id);
     return batch.front()->index;
   }
   std::vector<size_t> take_all() {
     std::vector<size_t> indices;
-    while (items_.can_take()) indices.push_back(take());
+    while (items.can_take()) indices.push_back(take());
     return indices;
   }
 
-  OpenItems items_{PluginLimits{}};
+  OpenItems items{PluginLimits{}};
 };
 
 TEST_F(OpenItemsOrder, WhatARequestWaitsForOvertakesPrefetchesAndPuts) {
@@ -71,17 +71,17 @@ TEST_F(OpenItemsOrder, PutsDoNotStarve) {
 TEST_F(OpenItemsOrder, WhatWasNeverGivenGoesWithTheQueues) {
   add(PluginCall::kPut, 0);
   add(PluginCall::kGet, 1);
-  EXPECT_EQ(items_.remove_queued().size(), 2U);
-  EXPECT_FALSE(items_.can_take());
+  EXPECT_EQ(items.remove_queued().size(), 2U);
+  EXPECT_FALSE(items.can_take());
 }
 
 TEST_F(OpenItemsOrder, KnowsWhatItHasGiven) {
   add(PluginCall::kGet, 0);
-  EXPECT_FALSE(items_.was_given(1));  // it waits
+  EXPECT_FALSE(items.was_given(1));  // it waits
   take();
-  EXPECT_TRUE(items_.was_given(1));
-  EXPECT_FALSE(items_.was_given(2));
-  EXPECT_FALSE(items_.was_given(0));
+  EXPECT_TRUE(items.was_given(1));
+  EXPECT_FALSE(items.was_given(2));
+  EXPECT_FALSE(items.was_given(0));
 }
 
 }  // namespace

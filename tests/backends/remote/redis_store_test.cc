@@ -25,43 +25,43 @@ std::string name_of(int number) { return "kvferry:" + contract_key(number).to_st
 class RedisStoreTest : public testing::Test {
  protected:
   void SetUp() override {
-    server_ = RedisServer::start();
-    if (!server_) GTEST_SKIP() << "redis-server is not installed (scripts/setup test)";
+    server = RedisServer::start();
+    if (!server) GTEST_SKIP() << "redis-server is not installed (scripts/setup test)";
   }
-  std::unique_ptr<RedisServer> server_;
+  std::unique_ptr<RedisServer> server;
 };
 
 // ---- values that are not what they should be
 
 TEST_F(RedisStoreTest, BrokenValuesAreMissesAndCounted) {
-  RemoteRig rig(server_->tcp_url());
+  RemoteRig rig(server->tcp_url());
   for (int number = 0; number < 5; ++number) ASSERT_THAT(rig.put(number), IsOk());
-  server_->command({"SET", name_of(0), "something else"});
-  server_->command({"SETRANGE", name_of(1), "70", "x"});        // in the header
-  server_->command({"SETRANGE", name_of(2), "0", "KVFCHUNX"});  // another magic
-  server_->command({"DEL", name_of(3)});
-  server_->command({"RPUSH", name_of(3), "a list"});
+  server->command({"SET", name_of(0), "something else"});
+  server->command({"SETRANGE", name_of(1), "70", "x"});        // in the header
+  server->command({"SETRANGE", name_of(2), "0", "KVFCHUNX"});  // another magic
+  server->command({"DEL", name_of(3)});
+  server->command({"RPUSH", name_of(3), "a list"});
   for (int number = 0; number < 4; ++number) EXPECT_FALSE(rig.get(number).value()) << number;
   EXPECT_TRUE(rig.get(4).value());
   EXPECT_EQ(rig.metrics.count("data_loss"), 4);
-  EXPECT_TRUE(eventually([&] { return server_->command({"DBSIZE"}) == "1"; }));
+  EXPECT_TRUE(eventually([&] { return server->command({"DBSIZE"}) == "1"; }));
 }
 
 TEST_F(RedisStoreTest, CutValueIsAMiss) {
-  RemoteRig rig(server_->unix_url());
+  RemoteRig rig(server->unix_url());
   ASSERT_THAT(rig.put(1), IsOk());
-  server_->command({"EVAL",
-                    "return redis.call('set', KEYS[1], "
-                    "string.sub(redis.call('get', KEYS[1]), 1, -2))",
-                    "1", name_of(1)});
+  server->command({"EVAL",
+                   "return redis.call('set', KEYS[1], "
+                   "string.sub(redis.call('get', KEYS[1]), 1, -2))",
+                   "1", name_of(1)});
   EXPECT_FALSE(rig.get(1).value());
   EXPECT_EQ(rig.metrics.count("data_loss"), 1);
 }
 
 TEST_F(RedisStoreTest, FlippedBitIsNotServed) {
-  RemoteRig rig(server_->tcp_url());
+  RemoteRig rig(server->tcp_url());
   ASSERT_THAT(rig.put(1), IsOk());
-  server_->command({"SETRANGE", name_of(1), "40000", "?"});
+  server->command({"SETRANGE", name_of(1), "40000", "?"});
   EXPECT_FALSE(rig.backend->get_blocking(contract_key(1)));
   EXPECT_FALSE(rig.backend->contains(contract_key(1)));
 }
@@ -84,11 +84,11 @@ TEST(RedisRefusal, WrongPasswordIsSaidAndNotShown) {
 }
 
 TEST_F(RedisStoreTest, UserAndDatabaseAreSelected) {
-  server_->command({"ACL", "SETUSER", "ann", "on", ">secret", "~*", "+@all"});
-  RemoteRig rig("redis://ann:secret@127.0.0.1:" + std::to_string(server_->port()) + "/5");
+  server->command({"ACL", "SETUSER", "ann", "on", ">secret", "~*", "+@all"});
+  RemoteRig rig("redis://ann:secret@127.0.0.1:" + std::to_string(server->port()) + "/5");
   EXPECT_THAT(rig.put(1), IsOk());
-  EXPECT_EQ(server_->command({"-n", "5", "DBSIZE"}), "1");
-  EXPECT_EQ(server_->command({"DBSIZE"}), "0");
+  EXPECT_EQ(server->command({"-n", "5", "DBSIZE"}), "1");
+  EXPECT_EQ(server->command({"DBSIZE"}), "0");
 }
 
 TEST(RedisRefusal, FullServerFailsThePut) {
@@ -105,7 +105,7 @@ TEST(RedisRefusal, FullServerFailsThePut) {
 }
 
 TEST_F(RedisStoreTest, QueueIsBounded) {
-  RemoteOptions options = RemoteRig::options_of(server_->tcp_url());
+  RemoteOptions options = RemoteRig::options_of(server->tcp_url());
   options.max_queued = 4;
   RemoteRig rig(options);
   const auto ends = rig.begin_get({0, 1, 2, 3, 4}).wait(RemoteRig::kPatience).value();
@@ -131,19 +131,19 @@ TEST(RedisAbsence, IsUnavailableAndSoonSaidAtOnce) {
 }
 
 TEST_F(RedisStoreTest, StoppedServerTimesOutAndIsFoundAgain) {
-  RemoteOptions options = RemoteRig::options_of(server_->tcp_url());
+  RemoteOptions options = RemoteRig::options_of(server->tcp_url());
   options.store.timeout = milliseconds(100);
   options.breaker_failures = 2;
   options.breaker_cooldown = milliseconds(20);
   RemoteRig rig(options);
   ASSERT_TRUE(eventually([&] { return rig.put(1).is_ok(); }));
-  server_->pause();
+  server->pause();
   EXPECT_THAT(rig.get(1), StatusIs(StatusCode::kUnavailable));
   EXPECT_TRUE(eventually([&] {
     rig.get(1).error().ignore("until the breaker opens");
     return rig.metrics.count("breaker_opened") > 0;
   }));
-  server_->resume();
+  server->resume();
   EXPECT_TRUE(eventually([&] {
     const auto obj = rig.get(1);
     return obj && *obj && expect_chunk(make_contract_chunk(1), **obj).is_ok();
@@ -152,7 +152,7 @@ TEST_F(RedisStoreTest, StoppedServerTimesOutAndIsFoundAgain) {
 }
 
 TEST_F(RedisStoreTest, KilledUnderLoadNothingIsWrongAndItComesBack) {
-  RemoteOptions options = RemoteRig::options_of(server_->unix_url());
+  RemoteOptions options = RemoteRig::options_of(server->unix_url());
   options.store.connections = 2;
   options.breaker_cooldown = milliseconds(10);
   RemoteRig rig(options);
@@ -178,7 +178,7 @@ TEST_F(RedisStoreTest, KilledUnderLoadNothingIsWrongAndItComesBack) {
   for (int round = 0; round < 3; ++round) {
     const int before = num_hits.load();
     EXPECT_TRUE(eventually([&] { return num_hits.load() > before + 20; }));
-    ASSERT_TRUE(server_->restart());
+    ASSERT_TRUE(server->restart());
   }
   const int before = num_hits.load();
   EXPECT_TRUE(eventually([&] { return num_hits.load() > before + 20; }));

@@ -27,15 +27,15 @@ class PluginCommand : public testing::Test {
   void SetUp() override {
     std::string name = testing::TempDir() + "kvferry-plugin-command-XXXXXX";
     ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    folder_ = name;
+    folder = name;
   }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
+  void TearDown() override { std::filesystem::remove_all(folder); }
 
-  std::string folder_;
+  std::string folder;
 };
 
 TEST_F(PluginCommand, NewWritesAProject) {
-  PluginNewFlags flags{.name = "my_kv_store2", .folder = folder_ + "/project"};
+  PluginNewFlags flags{.name = "my_kv_store2", .folder = folder + "/project"};
   EXPECT_EQ(run(run_plugin_new, flags).first, 0);
   for (const char* name :
        {"CMakeLists.txt", "my_kv_store2.cc", "my_kv_store2_test.cc", "README.md"}) {
@@ -51,10 +51,10 @@ TEST_F(PluginCommand, NewWritesAProject) {
 
 TEST_F(PluginCommand, NewRefusesNamesThatAreNone) {
   for (const char* name : {"", "My", "1a", "a-b", "../a", "a b"}) {
-    PluginNewFlags flags{.name = name, .folder = folder_ + "/x"};
+    PluginNewFlags flags{.name = name, .folder = folder + "/x"};
     EXPECT_EQ(run(run_plugin_new, flags).first, 2) << name;
   }
-  EXPECT_FALSE(std::filesystem::exists(folder_ + "/x"));
+  EXPECT_FALSE(std::filesystem::exists(folder + "/x"));
 }
 
 }  // namespace
