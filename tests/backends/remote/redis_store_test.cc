@@ -33,7 +33,7 @@ class RedisStoreTest : public testing::Test {
 
 // ---- values that are not what they should be
 
-TEST_F(RedisStoreTest, BrokenValuesAreMissesAndCounted) {
+TEST_F(RedisStoreTest, BrokenValuesAreSaidAndCounted) {
   RemoteRig rig(server->tcp_url());
   for (int number = 0; number < 5; ++number) ASSERT_THAT(rig.put(number), IsOk());
   server->command({"SET", name_of(0), "something else"});
@@ -41,20 +41,22 @@ TEST_F(RedisStoreTest, BrokenValuesAreMissesAndCounted) {
   server->command({"SETRANGE", name_of(2), "0", "KVFCHUNX"});  // another magic
   server->command({"DEL", name_of(3)});
   server->command({"RPUSH", name_of(3), "a list"});
-  for (int number = 0; number < 4; ++number) EXPECT_FALSE(rig.get(number).value()) << number;
+  for (int number = 0; number < 4; ++number) {
+    EXPECT_THAT(rig.get(number), StatusIs(StatusCode::kDataLoss)) << number;
+  }
   EXPECT_TRUE(rig.get(4).value());
   EXPECT_EQ(rig.metrics.count("data_loss"), 4);
   EXPECT_TRUE(eventually([&] { return server->command({"DBSIZE"}) == "1"; }));
 }
 
-TEST_F(RedisStoreTest, CutValueIsAMiss) {
+TEST_F(RedisStoreTest, CutValueIsNotServed) {
   RemoteRig rig(server->unix_url());
   ASSERT_THAT(rig.put(1), IsOk());
   server->command({"EVAL",
                    "return redis.call('set', KEYS[1], "
                    "string.sub(redis.call('get', KEYS[1]), 1, -2))",
                    "1", name_of(1)});
-  EXPECT_FALSE(rig.get(1).value());
+  EXPECT_THAT(rig.get(1), StatusIs(StatusCode::kDataLoss));
   EXPECT_EQ(rig.metrics.count("data_loss"), 1);
 }
 
