@@ -93,16 +93,17 @@ Result<std::string> read_secret(const std::string& path) {
 /// The engine that moves chunks to and from peers: they lie in the pool, its own slots are credits.
 Status make_peer_engine(const CacheConfig& config, size_t chunk_bytes,
                         std::shared_ptr<Transport> transport, CacheParts& parts) {
-  constexpr size_t kFewestChunks = 4;
   constexpr size_t kMostChunks = 64;
+  // What peers push waits in the pool until it is verified; most of that is for our own reads.
+  const size_t of_the_pool = std::max<size_t>(parts.pool->usage().num_slots / 4, 1);
   TransferEngineOptions options;
   options.name = config.peer.name;
   auto token = read_secret(config.peer.token_file);
   if (!token) return token.error().with_context("peer_token_file");
   options.token = *std::move(token);
   options.chunk_bytes = 1;
-  options.staging_chunks =
-      std::clamp(config.sinks.max_in_flight_bytes / chunk_bytes, kFewestChunks, kMostChunks);
+  options.staging_chunks = std::clamp<size_t>(config.sinks.max_in_flight_bytes / chunk_bytes, 1,
+                                              std::min(of_the_pool, kMostChunks));
   options.landing_chunks = options.staging_chunks;
   options.logger = &parts.logger;
   options.transport = std::move(transport);

@@ -35,7 +35,11 @@ void PeerGet::ask_next() {
   }
   PeerExchange::FetchOptions options;
   options.intent = options_.intent;
-  if (options_.deadline != TimePoint::max()) options.timeout = options_.deadline - now;
+  // One that does not serve must leave time for those after it.
+  const bool is_last_peer = next_peer_ + 1 == peers_.size();
+  if (options_.deadline != TimePoint::max()) {
+    options.timeout = (options_.deadline - now) / (is_last_peer ? 1 : 2);
+  }
   std::vector<CacheEngineKey> keys;
   keys.reserve(items.size());
   for (const Item& item : items) keys.push_back(item.key);

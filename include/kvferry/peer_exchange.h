@@ -77,6 +77,8 @@ class PeerExchange {
 
   /// Ends what was begun here (kCancelled), and all of it from now on; then no memory of it is
   /// touched and nothing is called. Once. The engine goes on serving.
+  /// Objects that were pushed to a peer that is lost may stay in quarantine: their pool outlives
+  /// the engine.
   virtual void close(std::function<void()> on_closed) = 0;
 };
 

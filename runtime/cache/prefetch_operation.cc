@@ -64,7 +64,8 @@ void PrefetchOperation::fetch(size_t index) {
 }
 
 void PrefetchOperation::on_fetched(size_t index, const FetchedChunk& fetched) {
-  if (!fetched.obj) {
+  // Stopped, it may be the engine's end, and the copiers' too.
+  if (!fetched.obj || is_stopped_) {
     end_chunk(index, false);
     return;
   }

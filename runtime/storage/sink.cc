@@ -228,6 +228,10 @@ void Sink::finish(const SinkTicketPtr& ticket, Result<MemoryObjPtr> outcome) {
     last_get_end_ = control_.clock().now();
   }
   if (ticket->is_reported) {
+    // A put that was said to have failed must not be found.
+    if (ticket->obj && outcome.has_value()) {
+      backend_->submit_remove({&ticket->key, 1}, false, [](size_t, const Result<bool>&) {});
+    }
     MutexLock lock(mutex_);
     ++stats_.late_items;
   } else {

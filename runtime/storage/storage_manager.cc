@@ -135,7 +135,7 @@ void StorageManager::promote(const CacheEngineKey& key, const FetchedChunk& chun
                              std::function<void(Status)> done) {
   const std::optional<size_t> memory = memory_sink();
   Status why_not;
-  if (chunk.removals != removals_) {
+  if (open_removals_ > 0 || chunk.removals != removals_) {
     why_not = Status(StatusCode::kCancelled, "chunks were removed since it was read");
   } else if (memory.has_value() && *memory < chunk.sink) {
     put(*memory, key, chunk.obj, [this, done = std::move(done)](Status status) {
@@ -249,6 +249,7 @@ void StorageManager::ask_next_sink(const std::shared_ptr<std::vector<CacheEngine
 void StorageManager::remove(const std::vector<CacheEngineKey>& keys,
                             std::function<void(size_t)> done) {
   ++removals_;
+  ++open_removals_;
   std::vector<CacheEngineKey> quiet;
   struct Busy {
     std::vector<CacheEngineKey> keys;
@@ -264,7 +265,11 @@ void StorageManager::remove(const std::vector<CacheEngineKey>& keys,
   busy->done = std::move(done);
   const auto end_one = [this, busy] {
     if (--busy->open > 0) return;
-    remove_now(busy->keys, [busy](size_t removed) { busy->done(busy->removed + removed); });
+    remove_now(busy->keys, [this, busy](size_t removed) {
+      ++removals_;
+      --open_removals_;
+      busy->done(busy->removed + removed);
+    });
   };
   for (const CacheEngineKey& key : busy->keys) puts_[key].on_none.emplace_back(end_one);
   remove_now(quiet, [busy, end_one](size_t removed) {

@@ -17,7 +17,7 @@ namespace kvferry {
 struct FetchedChunk {
   MemoryObjPtr obj;  ///< null: no sink has it, or gave it in time
   size_t sink = 0;   ///< index of the one that gave it
-  /// How often keys had been removed when it was asked for: what was read before a removal is not
+  /// What had been removed when it was asked for: what was read before the end of a removal is not
   /// put anywhere after it.
   uint64_t removals = 0;
 };
@@ -123,7 +123,8 @@ class StorageManager {
   const std::vector<std::shared_ptr<Sink>> sinks_;
   std::unordered_map<CacheEngineKey, std::shared_ptr<SharedFetch>> fetches_;
   std::unordered_map<CacheEngineKey, OpenPuts> puts_;
-  uint64_t removals_ = 0;
+  uint64_t removals_ = 0;  // begun and ended
+  size_t open_removals_ = 0;
   std::atomic<uint64_t> shared_fetches_{0};
   std::atomic<uint64_t> promotions_{0};
 };

@@ -252,7 +252,10 @@ void ChunkReceiver::on_unserved(const UnservedMessage& unserved) {
   Wanted* const found = find_requested(unserved.fetch_id, unserved.item);
   if (found == nullptr || found->item().state != DestinationState::kRequested) return;
   const Wanted wanted = take_requested(found->item().place);
-  advance(wanted, DestinationEvent::kUnserved, said_by_peer(unserved.code, unserved.reason));
+  // What is wrong with bytes is for us to find.
+  const StatusCode code =
+      unserved.code == StatusCode::kDataLoss ? StatusCode::kUnavailable : unserved.code;
+  advance(wanted, DestinationEvent::kUnserved, said_by_peer(code, unserved.reason));
   request_planned();
 }
 
