@@ -150,9 +150,9 @@ Status add_local_disk(const CacheConfig& config, size_t chunk_bytes, CacheParts&
   options.io = config.local_disk.io;
   options.queue_depth = static_cast<size_t>(config.local_disk.queue_depth);
   options.typical_chunk_bytes = chunk_bytes;
-  KVFERRY_ASSIGN_OR_RETURN(BackendContext context,
+  KVFERRY_ASSIGN_OR_RETURN(const BackendContext context,
                            make_context("local_disk", config, config.io_threads, parts));
-  auto backend = make_local_disk_backend(std::move(context), options);
+  auto backend = make_local_disk_backend(context, options);
   if (!backend) return backend.error().with_context("local_disk");
   add_tier(*std::move(backend), parts);
   return {};
