@@ -7,14 +7,6 @@
 namespace kvferry {
 namespace {
 
-BackendTraits traits_of(uint32_t flags) {
-  BackendTraits traits;
-  traits.retains = (flags & KVFERRY_RETAINS) != 0;
-  traits.pins = (flags & KVFERRY_PINS) != 0;
-  traits.persists = (flags & KVFERRY_PERSISTS) != 0;
-  return traits;
-}
-
 /// Completions of questions that are answered yes or no.
 std::function<void(size_t, ItemOutcome)> answer_with(
     std::function<void(size_t, Result<bool>)> done) {
@@ -32,7 +24,7 @@ class ExternalBackend final : public StorageBackend {
  public:
   ExternalBackend(BackendContext context, std::shared_ptr<PluginInstance> instance,
                   Duration timeout)
-      : StorageBackend(std::move(context), traits_of(instance->traits())),
+      : StorageBackend(std::move(context), instance->traits()),
         instance_(std::move(instance)),
         timeout_(timeout) {}
   /// Leaves the plugin behind if close() has not ended.

@@ -33,7 +33,7 @@ class PluginInstance : public std::enable_shared_from_this<PluginInstance> {
   static Result<std::shared_ptr<PluginInstance>> start(const BackendContext& context,
                                                        const ExternalOptions& options);
 
-  uint32_t traits() const { return class_.table.traits; }
+  BackendTraits traits() const { return class_.traits(); }
   PluginServices& services() { return services_; }
 
   /// Every item ends through group->done; here and now if it is refused. `objs` is empty but for

@@ -128,6 +128,14 @@ Status check_table(const kvferry_backend_class& table, const std::string& name) 
 
 }  // namespace
 
+BackendTraits PluginClass::traits() const {
+  BackendTraits traits;
+  traits.retains = (table.traits & KVFERRY_RETAINS) != 0;
+  traits.pins = (table.traits & KVFERRY_PINS) != 0;
+  traits.persists = (table.traits & KVFERRY_PERSISTS) != 0;
+  return traits;
+}
+
 Result<std::string> find_plugin_library(const std::string& module_path,
                                         const std::vector<std::string>& search_path) {
   if (module_path.empty()) {

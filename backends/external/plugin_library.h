@@ -5,6 +5,7 @@
 
 #include "kvferry/plugin_abi.h"
 #include "kvferry/status.h"
+#include "kvferry/storage_backend.h"
 
 namespace kvferry {
 
@@ -13,6 +14,8 @@ struct PluginClass {
   std::string library_path;
   std::string plugin_version;
   kvferry_backend_class table{};  ///< entries that the plugin does not have are null
+
+  BackendTraits traits() const;
 };
 
 /// The file that `module_path` names: a path, or a name in one of the folders of `search_path`.

@@ -45,16 +45,14 @@ void BoundedTasks::end_one(const std::shared_ptr<State>& state) {
 
 void BoundedTasks::close(std::function<void()> on_idle) {
   std::deque<Task> dropped;
-  bool is_idle = false;
   {
     MutexLock lock(state_->mutex);
     state_->is_closed = true;
     dropped.swap(state_->waiting);
-    is_idle = state_->num_running == 0;
   }
   for (Task& task : dropped) task(false);
   dropped.clear();
-  if (!is_idle) {
+  {
     MutexLock lock(state_->mutex);
     if (state_->num_running > 0) {
       state_->on_idle = std::move(on_idle);

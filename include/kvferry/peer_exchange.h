@@ -53,7 +53,8 @@ class PeerExchange {
   /// Errors: those of TransferEngine::connect(); kFailedPrecondition when one of another name is
   ///   there.
   virtual Status connect(const PeerAddress& peer) = 0;
-  /// Called when the connection to a peer has ended. Empty: nobody is.
+  /// Called when the connection to a peer has ended. Empty: nobody is. It takes the place of the
+  /// engine's own: TransferEngine::set_peer_lost_handler.
   virtual void set_lost_handler(std::function<void(const std::string& peer)> handler) = 0;
 
   /// One answer for each key. Errors: kUnavailable, kDeadlineExceeded, kCancelled.

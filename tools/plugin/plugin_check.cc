@@ -24,13 +24,7 @@ int refuse(const std::string& why) {
 std::string message_of(const Status& status) { return std::string(status.message()); }
 
 CheckedClass checked_class(const PluginClass& found) {
-  const uint32_t flags = found.table.traits;
-  return {.name = found.table.name,
-          .version = found.plugin_version,
-          .traits = {.retains = (flags & KVFERRY_RETAINS) != 0,
-                     .pins = (flags & KVFERRY_PINS) != 0,
-                     .persists = (flags & KVFERRY_PERSISTS) != 0,
-                     .is_memory = false}};
+  return {.name = found.table.name, .version = found.plugin_version, .traits = found.traits()};
 }
 
 // ---- in the process of a case

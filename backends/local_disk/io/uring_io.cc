@@ -14,7 +14,7 @@ namespace {
 
 constexpr unsigned kEntries = 256;
 // As large as what Linux asks of a disk at once by default (max_sectors_kb) where memory is
-// contiguous: with 1 MiB a chunk of 32 MiB comes at 0.86 of the rate, one of 4 MiB at 0.83.
+// contiguous: a bare ring with 1 MiB reads a chunk of 32 MiB at 0.86 of the rate, one of 4 at 0.83.
 constexpr size_t kMaxPieceBytes = size_t{4} << 20;
 // The kernel's limits for one registered buffer, and (until 5.13) for their number.
 constexpr size_t kMaxBufferBytes = size_t{1} << 30;
