@@ -26,6 +26,7 @@ class ScriptedBackend final : public StorageBackend {
   std::atomic<bool> holds_gets{false};    ///< gets wait for release_held()
   std::atomic<bool> answers_late{false};  ///< gets that are held have read what they give
   std::atomic<bool> holds_puts{false};
+  std::atomic<bool> holds_removes{false};
   std::atomic<bool> fails_gets{false};
   std::atomic<bool> fails_puts{false};
   std::atomic<bool> fails_contains{false};
@@ -36,6 +37,7 @@ class ScriptedBackend final : public StorageBackend {
   void release_held() {
     holds_gets = false;
     holds_puts = false;
+    holds_removes = false;
     std::vector<std::function<void()>> tasks;
     {
       MutexLock lock(mutex_);
@@ -121,12 +123,15 @@ class ScriptedBackend final : public StorageBackend {
 
   void do_remove(std::span<const CacheEngineKey> keys, bool, RemoveDone done) override {
     for (size_t i = 0; i < keys.size(); ++i) {
-      bool was_held = false;
-      {
-        MutexLock lock(mutex_);
-        was_held = chunks_.erase(keys[i]) > 0;
-      }
-      done(i, was_held);
+      const auto remove = [this, i, done, key = keys[i]] {
+        bool was_held = false;
+        {
+          MutexLock lock(mutex_);
+          was_held = chunks_.erase(key) > 0;
+        }
+        done(i, was_held);
+      };
+      holds_removes ? run(holds_removes, remove) : remove();
     }
   }
 

@@ -524,6 +524,33 @@ TEST(CacheCore, WhatWasReadBeforeAClearIsNotPromotedAfterIt) {
   EXPECT_EQ(bench.core->lookup(source.tokens, false).tokens, 0);
 }
 
+TEST(CacheCore, WhatIsReadWhileItIsClearedIsNotPromoted) {
+  CacheBench bench({});
+  const auto source = bench.filled(CacheBench::prompt(2 * kChunk, 1));
+  bench.store(source);
+  bench.stores[0]->holds_removes = true;
+  std::thread clearing([&] { EXPECT_EQ(bench.core->clear(source.tokens), 2U); });
+  EXPECT_TRUE(eventually([&] { return bench.stores[0]->num_held() == 2; }));
+  const auto target = bench.poisoned(source.tokens);
+  EXPECT_EQ(bench.retrieve(target).tokens, 2 * kChunk) << "it is still there";
+  bench.stores[0]->release_held();
+  clearing.join();
+  bench.drain();
+  EXPECT_EQ(bench.core->lookup(source.tokens, false).tokens, 0);
+}
+
+TEST(CacheCore, APutThatEndsAfterItsDeadlineIsNotFound) {
+  SinkLimits sinks;
+  sinks.put_timeout = milliseconds(50);
+  CacheBench bench({.has_memory = false, .sinks = sinks});
+  bench.stores[0]->holds_puts = true;
+  const auto source = bench.filled(CacheBench::prompt(kChunk, 1));
+  EXPECT_EQ(bench.store(source).lost, 1U);
+  bench.stores[0]->release_held();
+  EXPECT_TRUE(eventually([&] { return bench.core->stats().sinks[0].late_items == 1; }));
+  EXPECT_EQ(bench.stores[0]->size(), 0U) << "the store was told that it failed";
+}
+
 TEST(CacheCore, ASinkThatFailsIsAMissByItsCause) {
   CacheBench bench({.has_memory = false, .num_stores = 2});
   const auto source = bench.filled(CacheBench::prompt(2 * kChunk, 1));
