@@ -21,6 +21,8 @@ static_assert(kMaxRequestItems <= kMaxFetchItems);
 // than kMaxFetchItems in all, and keeps the rest from going ahead of what is asked for later.
 constexpr size_t kMaxRequested = 4096;
 static_assert(kNumPriorities * kMaxRequested <= kMaxFetchItems);
+// Of the chunk records that come with offers and wait with them for our memory.
+constexpr size_t kMaxWaitingRecordBytes = size_t{64} << 20;
 
 /// Two tokens in one slot would overwrite one another, each verified.
 Status check_slots(const ChunkRef& ref, std::vector<int64_t> slots) {
@@ -287,9 +289,29 @@ void ChunkReceiver::on_offer(const OfferMessage& offer) {
     refuse_unasked(offer);
     return;
   }
+  if (waiting_record_bytes() + offer.record.size() > kMaxWaitingRecordBytes) {
+    refuse(offer, take_requested({offer.fetch_id, offer.item}),
+           {StatusCode::kResourceExhausted,
+            "peer '" + peer_ + "' offers more chunk records than can wait"});
+    request_planned();
+    return;
+  }
   wanted->item().transfer_id = offer.transfer_id;
   waiting_offers_[wanted->priority()].push_back({offer, now()});
   context_.pump_soon();
+}
+
+size_t ChunkReceiver::waiting_record_bytes() const {
+  size_t bytes = 0;
+  for (const auto& waiting_offers : waiting_offers_) {
+    for (const WaitingOffer& waiting : waiting_offers) bytes += waiting.offer.record.size();
+  }
+  return bytes;
+}
+
+void ChunkReceiver::refuse(const OfferMessage& offer, const Wanted& wanted, const Status& status) {
+  outputs_.send_message(acknowledge(offer, ChunkOutcome::kRefused, status));
+  advance(wanted, DestinationEvent::kMisfits, status);
 }
 
 void ChunkReceiver::refuse_unasked(const OfferMessage& offer) {
@@ -313,8 +335,7 @@ bool ChunkReceiver::wants_slot(FetchPriority priority) const {
 
 bool ChunkReceiver::use_slot(FetchPriority priority) {
   std::deque<WaitingOffer>& waiting = waiting_offers_[static_cast<size_t>(priority)];
-  const WaitingOffer next = waiting.front();  // granting one may end others
-  if (!grant(next)) return false;
+  if (!grant(waiting.front())) return false;  // a copy: granting one may end others
   waiting.pop_front();  // still the same: fetches end, and offers with them, on turns of their own
   request_planned();
   return true;
@@ -382,18 +403,18 @@ Result<ChunkReceiver::Landing> ChunkReceiver::prepare_object(const OfferMessage&
   return Landing{std::move(plan), std::move(obj)};
 }
 
-bool ChunkReceiver::grant(const WaitingOffer& waiting) {
-  const OfferMessage& offer = waiting.offer;
+bool ChunkReceiver::grant(WaitingOffer waiting) {
+  OfferMessage& offer = waiting.offer;
   auto slot = context_.landing.allocate(1);
   if (!slot) return false;
   const TimePoint granting_at = now();
   const Wanted wanted = take_requested({offer.fetch_id, offer.item});
   auto prepared = prepare(offer, wanted, *slot);
   if (!prepared) {
-    outputs_.send_message(acknowledge(offer, ChunkOutcome::kRefused, prepared.error()));
-    advance(wanted, DestinationEvent::kMisfits, prepared.error());
+    refuse(offer, wanted, prepared.error());
     return true;
   }
+  offer.record.clear();  // the object has it now
   auto& [plan, memory] = *prepared;
   if (wanted.fetch->allocator != nullptr) wanted.item().object = memory;
   const LeaseId lease = context_.leases.grant(memory, peer_);

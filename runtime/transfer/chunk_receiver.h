@@ -138,7 +138,9 @@ class ChunkReceiver final : public SlotUser {
   void request(const std::vector<Wanted>& wanted);
   bool is_taken_up(const OfferMessage& offer);
   /// False when the landing pool has nothing left.
-  bool grant(const WaitingOffer& waiting);
+  bool grant(WaitingOffer waiting);
+  void refuse(const OfferMessage& offer, const Wanted& wanted, const Status& status);
+  size_t waiting_record_bytes() const;
   Result<Landing> prepare(const OfferMessage& offer, const Wanted& wanted,
                           const MemoryObjPtr& slot) const;
   Result<Landing> prepare_pages(const OfferMessage& offer, const FetchItem& want,

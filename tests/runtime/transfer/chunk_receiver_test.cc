@@ -47,5 +47,28 @@ TEST_F(ChunkReceiverTest, ALaterDeadlineIsNotMissed) {
   }
 }
 
+TEST_F(ChunkReceiverTest, RecordsOfOffersThatWaitHaveABound) {
+  constexpr uint32_t kOffers = 80;
+  std::vector<StatusCode> refused;
+  ObjectFetchOptions options;
+  options.allocator = pool.get();
+  options.on_object = [&](size_t, const Result<MemoryObjPtr>& obj) {
+    refused.push_back(obj ? StatusCode::kOk : obj.error().code());
+  };
+  receiver.fetch_objects(1, std::vector(kOffers, some_chunk().key), std::move(options));
+  const uint64_t request = std::get<FetchMessage>(said.at(0)).fetch_id;
+  for (uint32_t i = 0; i < kOffers; ++i) {
+    OfferMessage offer;
+    offer.transfer_id = i + 1;
+    offer.fetch_id = request;
+    offer.item = i;
+    offer.record.resize(size_t{1} << 20);
+    receiver.on_offer(offer);
+  }
+  EXPECT_EQ(refused, std::vector(16, StatusCode::kResourceExhausted)) << "64 MiB of them may wait";
+  receiver.end(Status(StatusCode::kCancelled, "the test ends"));
+  EXPECT_EQ(refused.size(), kOffers);
+}
+
 }  // namespace
 }  // namespace kvferry
