@@ -2,12 +2,14 @@
 #include <cstring>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "backends/external/plugin_calls.h"
 #include "core/printable.h"
 #include "kvferry/chunk_record.h"
 #include "runtime/memory/memory_pool.h"
 #include "tests/fuzz/fuzz_input.h"
+#include "tests/support/small_chunk.h"
 
 namespace kvferry {
 namespace {
@@ -16,20 +18,10 @@ constexpr size_t kPayloadBytes = 4096;
 
 /// The chunk that was put.
 ChunkRecord put_record() {
-  ChunkRecord record;
-  record.key.model = "m";
-  record.key.dtype = DType::kU8;
-  record.token_end = 32;
-  record.layout.dtype = DType::kU8;
-  record.layout.heads = {.global_heads = 1, .begin = 0, .count = 1};
-  record.layout.num_tokens = 32;
-  for (const KVRole role : {KVRole::kKey, KVRole::kValue}) {
-    ChunkPlane& plane = record.layout.planes.emplace_back();
-    plane.role = role;
-    plane.row_bytes = 64;
-  }
-  record.layout = place_planes(std::move(record.layout)).value();
-  record.tile_digests.resize(static_cast<size_t>(record.layout.num_tiles()));
+  CacheEngineKey key;
+  key.model = "m";
+  key.dtype = DType::kU8;
+  ChunkRecord record = small_chunk_record(std::move(key));
   record.chunk_digest = bound_chunk_digest(record);
   return record;
 }

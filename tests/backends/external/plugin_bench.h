@@ -16,6 +16,7 @@
 #include "runtime/detached_thread.h"
 #include "runtime/memory/memory_pool.h"
 #include "tests/support/eventually.h"
+#include "tests/support/small_chunk.h"
 #include "tests/support/status_matchers.h"
 
 namespace kvferry {
@@ -206,21 +207,9 @@ class PluginBench {
   }
 
   MemoryObjPtr object(int number) {
-    ChunkRecord record;
-    record.key = key(number);
-    record.token_end = 32;
-    record.layout.dtype = DType::kU8;
-    record.layout.heads = {.global_heads = 1, .begin = 0, .count = 1};
-    record.layout.num_tokens = 32;
-    for (const KVRole role : {KVRole::kKey, KVRole::kValue}) {
-      ChunkPlane& plane = record.layout.planes.emplace_back();
-      plane.role = role;
-      plane.row_bytes = 64;
-    }
-    record.layout = place_planes(std::move(record.layout)).value();
+    ChunkRecord record = small_chunk_record(key(number));
     MemoryObjPtr obj = pool_->allocate(static_cast<size_t>(record.layout.size_bytes)).value();
     std::fill(obj->bytes().begin(), obj->bytes().end(), static_cast<std::byte>(number + 1));
-    record.tile_digests.resize(static_cast<size_t>(record.layout.num_tiles()));
     EXPECT_THAT(compute_tile_digests(record.layout, obj->bytes(), 0, 2, record.tile_digests),
                 IsOk());
     record.chunk_digest = bound_chunk_digest(record);

@@ -379,6 +379,25 @@ TEST_F(ScriptedPeerFaults, ASilentPeerIsAMissWhenTheTimeIsUp) {
   EXPECT_THAT(ended.get_future().get(), StatusIs(StatusCode::kDeadlineExceeded, HasSubstr("")));
 }
 
+TEST_F(ScriptedPeerFaults, ASilentPeerLeavesTimeForTheNext) {
+  PeerEngine& next = add_engine("next");
+  ASSERT_THAT(next.hold(1), IsOk());
+  ASSERT_THAT(asking->exchange().connect(next.address()), IsOk());
+  ASSERT_TRUE(scripted.shake_hands());
+  ASSERT_TRUE(eventually([&] { return asking->peers().size() == 2; }));
+  PeerOptions peers;
+  peers.peers = {{"scripted", "127.0.0.1", 1}, next.address()};
+  make_backend(peers);
+  GetOptions options;
+  options.deadline = clock.now() + std::chrono::seconds(4);
+  std::promise<Result<MemoryObjPtr>> ended;
+  backend->submit_get(contract_keys({1}), options,
+                      [&](size_t, Result<MemoryObjPtr> obj) { ended.set_value(std::move(obj)); });
+  const auto obj = ended.get_future().get();
+  ASSERT_THAT(obj, IsOk());
+  EXPECT_TRUE(*obj);
+}
+
 TEST_F(ScriptedPeerFaults, OneThatSaysYesAndThenHasItNotIsAMiss) {
   connect(std::chrono::seconds(20));
   std::thread peer([&] {

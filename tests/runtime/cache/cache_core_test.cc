@@ -102,6 +102,7 @@ TEST(CacheCore, PinsThatAreForgottenGoAfterTheirTime) {
   bench.store(source);
   const StorageBackend& memory = bench.core->sinks()[0]->backend();
   std::vector<LookupResult> forgotten;
+  forgotten.reserve(3);
   for (int i = 0; i < 3; ++i) forgotten.push_back(bench.core->lookup(source.tokens, true));
   EXPECT_EQ(forgotten.back().tokens, 4 * kChunk);
   EXPECT_TRUE(eventually([&] { return memory.usage().pinned_entries == 0; }));
