@@ -200,12 +200,22 @@ void StorageBackend::end_all_closed(size_t num_items,
   for (size_t i = 0; i < num_items; ++i) done(i, make_error(closed));
 }
 
-void StorageBackend::submit_contains(std::span<const CacheEngineKey> keys, ContainsDone done) {
+void StorageBackend::do_contains_for_put(std::span<const CacheEngineKey> keys, ContainsDone done) {
+  do_contains(keys, std::move(done));
+}
+
+void StorageBackend::submit_contains(std::span<const CacheEngineKey> keys, ContainsDone done,
+                                     ContainsIntent intent) {
   const std::shared_ptr<Books> books = books_;
   if (!books->enter(*this, books, keys.size())) return end_all_closed(keys.size(), done);
   books->contains_items.fetch_add(keys.size());
-  do_contains(keys, Books::once_each<Result<bool>>(
-                        books, keys.size(), [](size_t, const Result<bool>&) {}, std::move(done)));
+  done = Books::once_each<Result<bool>>(
+      books, keys.size(), [](size_t, const Result<bool>&) {}, std::move(done));
+  if (intent == ContainsIntent::kPut) {
+    do_contains_for_put(keys, std::move(done));
+  } else {
+    do_contains(keys, std::move(done));
+  }
   books->leave(*this, books);
 }
 

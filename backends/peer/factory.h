@@ -25,7 +25,7 @@ struct PeerOptions {
 ///
 /// contains() and get() ask the connected peers in their order; a chunk that one says it holds and
 /// then does not, or gives with wrong bytes, is looked for at the next one. No connected peer:
-/// kUnavailable at once.
+/// kUnavailable at once. Before a put contains() asks `push_to` alone.
 ///
 /// A put goes to the peer that its TransferSpec names, else to `push_to`, which fetches the chunk
 /// unless it has one like it, and keeps it in its memory; both may evict it at any time. With

@@ -10,6 +10,7 @@ namespace kvferry {
 /// One contains: what no peer asked so far holds goes to the next one.
 struct PeerBackend::Search {
   std::vector<CacheEngineKey> keys;
+  std::vector<std::string> peers;
   std::vector<size_t> open;  ///< items that no peer said to hold
   size_t next_peer = 0;
   bool was_answered = false;
@@ -49,8 +50,21 @@ PeerBackend::PeerBackend(BackendContext context, BackendTraits traits, PeerExcha
 // ---- contains
 
 void PeerBackend::do_contains(std::span<const CacheEngineKey> keys, ContainsDone done) {
+  std::vector<std::string> peers;
+  for (const PeerAddress& peer : options_.peers) peers.push_back(peer.name);
+  search(keys, std::move(peers), std::move(done));
+}
+
+void PeerBackend::do_contains_for_put(std::span<const CacheEngineKey> keys, ContainsDone done) {
+  if (options_.push_to.empty()) return do_contains(keys, std::move(done));
+  search(keys, {options_.push_to}, std::move(done));
+}
+
+void PeerBackend::search(std::span<const CacheEngineKey> keys, std::vector<std::string> peers,
+                         ContainsDone done) {
   const auto search = std::make_shared<Search>();
   search->keys.assign(keys.begin(), keys.end());
+  search->peers = std::move(peers);
   for (size_t i = 0; i < keys.size(); ++i) search->open.push_back(i);
   search->done = std::move(done);
   ask_next(search);
@@ -60,7 +74,7 @@ void PeerBackend::do_contains(std::span<const CacheEngineKey> keys, ContainsDone
 void PeerBackend::ask_next(const std::shared_ptr<Search>& search) {
   const std::vector<size_t> open = search->open;
   if (open.empty()) return;
-  if (search->next_peer == options_.peers.size()) {
+  if (search->next_peer == search->peers.size()) {
     for (const size_t item : open) {
       search->done(item, search->was_answered
                              ? Result<bool>(false)
@@ -71,7 +85,7 @@ void PeerBackend::ask_next(const std::shared_ptr<Search>& search) {
   std::vector<CacheEngineKey> keys;
   keys.reserve(open.size());
   for (const size_t item : open) keys.push_back(search->keys[item]);
-  const std::string& peer = options_.peers[search->next_peer++].name;
+  const std::string& peer = search->peers[search->next_peer++];
   exchange_.ask(peer, std::move(keys), PeerQuestion::kHolds, options_.timeout,
                 [this, search](Result<std::vector<bool>> answers) {
                   on_answers(search, std::move(answers));

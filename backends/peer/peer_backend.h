@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,7 @@ class PeerBackend final : public StorageBackend {
 
  protected:
   void do_contains(std::span<const CacheEngineKey> keys, ContainsDone done) override;
+  void do_contains_for_put(std::span<const CacheEngineKey> keys, ContainsDone done) override;
   void do_put(std::span<const CacheEngineKey> keys, std::span<const MemoryObjPtr> objs,
               const TransferSpec& spec, PutDone done) override;
   void do_get(std::span<const CacheEngineKey> keys, const GetOptions& options,
@@ -30,6 +32,8 @@ class PeerBackend final : public StorageBackend {
  private:
   struct Search;
 
+  void search(std::span<const CacheEngineKey> keys, std::vector<std::string> peers,
+              ContainsDone done);
   void ask_next(const std::shared_ptr<Search>& search);
   void on_answers(const std::shared_ptr<Search>& search, Result<std::vector<bool>> answers);
 

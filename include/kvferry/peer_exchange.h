@@ -24,7 +24,8 @@ class PeerStore {
   virtual MemoryObjPtr find(const CacheEngineKey& key) = 0;
   /// Which of them were there.
   virtual std::vector<bool> remove(std::span<const CacheEngineKey> keys, bool force) = 0;
-  /// Takes a verified chunk that a peer has pushed, in memory of allocator().
+  /// Takes a verified chunk that a peer has pushed, in memory of allocator(). Errors:
+  ///   kFailedPrecondition if it is held in another layout.
   virtual Status keep(const CacheEngineKey& key, const MemoryObjPtr& obj) = 0;
   virtual MemoryAllocator& allocator() = 0;
 };
@@ -77,7 +78,8 @@ class PeerExchange {
                     std::vector<MemoryObjPtr> objs, Duration timeout, PutDone done) = 0;
 
   /// Ends what was begun here (kCancelled), and all of it from now on; then no memory of it is
-  /// touched and nothing is called. Once. The engine goes on serving.
+  /// touched and nothing is called. Once. The engine goes on serving, but a peer that has not let
+  /// go of a chunk after 2 s loses its connection.
   /// Objects that were pushed to a peer that is lost may stay in quarantine: their pool outlives
   /// the engine.
   virtual void close(std::function<void()> on_closed) = 0;

@@ -33,6 +33,13 @@ struct BackendTraits {
   bool takes_puts = true;
 };
 
+/// Of whom contains() asks, where what is put goes to another place than all that is got comes
+/// from.
+enum class ContainsIntent : uint8_t {
+  kGet,  ///< whoever would give it
+  kPut,  ///< where a put would bring it
+};
+
 enum class GetIntent : uint8_t {
   kForeground,  ///< a request waits for it
   kPrefetch,    ///< a request will want it
@@ -113,7 +120,8 @@ class KVFERRY_EXPORT StorageBackend {
 
   // What the runtime calls. `keys` and `objs` are borrowed for the call; objects are then held by
   // reference. After close(): every item ends kCancelled.
-  void submit_contains(std::span<const CacheEngineKey> keys, ContainsDone done);
+  void submit_contains(std::span<const CacheEngineKey> keys, ContainsDone done,
+                       ContainsIntent intent = ContainsIntent::kGet);
   void submit_put(std::span<const CacheEngineKey> keys, std::span<const MemoryObjPtr> objs,
                   const TransferSpec& spec, PutDone done);
   void submit_get(std::span<const CacheEngineKey> keys, const GetOptions& options, GetDone done);
@@ -151,6 +159,8 @@ class KVFERRY_EXPORT StorageBackend {
 
   // To be implemented. Called on any thread, never after do_close.
   virtual void do_contains(std::span<const CacheEngineKey> keys, ContainsDone done) = 0;
+  /// With ContainsIntent::kPut; as do_contains() unless overridden.
+  virtual void do_contains_for_put(std::span<const CacheEngineKey> keys, ContainsDone done);
   /// `objs` have their bytes, layout, tokens and digests set, and are not changed any more.
   virtual void do_put(std::span<const CacheEngineKey> keys, std::span<const MemoryObjPtr> objs,
                       const TransferSpec& spec, PutDone done) = 0;

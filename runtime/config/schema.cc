@@ -289,8 +289,8 @@ std::vector<KeySpec> make_own_keys() {
       {.name = "peer_push",
        .home = kOurs,
        .field = [](CacheConfig& c) -> std::string& { return c.peer.push_to; },
-       .meaning = "The one of peers that fetches what is stored here, too, unless one of them has "
-                  "it. None: chunks only come from peers."},
+       .meaning = "The one of peers that fetches what is stored here, too, unless it has it. None: "
+                  "chunks only come from peers."},
       {.name = "peer_timeout_ms",
        .home = kOurs,
        .field = [](CacheConfig& c) -> Duration& { return c.peer.timeout; },

@@ -285,6 +285,7 @@ void Sink::discard(const CacheEngineKey& key) {
 /// Keys that a sink is asked for, a slice at a time.
 struct Sink::Question {
   std::vector<CacheEngineKey> keys;
+  ContainsIntent intent = ContainsIntent::kGet;
   std::vector<Holding> holdings;  // of the slices that have been answered
   std::function<void(std::vector<Holding>)> done;
   size_t slice_begin = 0;
@@ -301,10 +302,11 @@ struct Slice {
 
 }  // namespace
 
-void Sink::contains(std::vector<CacheEngineKey> keys, TimePoint deadline,
+void Sink::contains(std::vector<CacheEngineKey> keys, ContainsIntent intent, TimePoint deadline,
                     std::function<void(std::vector<Holding>)> done) {
   auto question = std::make_shared<Question>();
   question->keys = std::move(keys);
+  question->intent = intent;
   question->done = std::move(done);
   ++open_questions_;
   if (question->keys.empty() || open_questions_ > kMaxQuestions) {
@@ -338,7 +340,8 @@ void Sink::ask_slice(const std::shared_ptr<Question>& question) {
         }
         self->control_.post(
             [self, question, all = std::move(all)] { self->on_slice(question, all); });
-      });
+      },
+      question->intent);
 }
 
 void Sink::on_slice(const std::shared_ptr<Question>& question, const std::vector<Holding>& slice) {

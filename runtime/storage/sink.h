@@ -76,7 +76,7 @@ class Sink : public std::enable_shared_from_this<Sink> {
   /// stands still.
   void put(const CacheEngineKey& key, MemoryObjPtr obj, std::function<void(Status)> done);
   /// Asked in slices, one after another. kUnknown: it failed, or did not say in time.
-  void contains(std::vector<CacheEngineKey> keys, TimePoint deadline,
+  void contains(std::vector<CacheEngineKey> keys, ContainsIntent intent, TimePoint deadline,
                 std::function<void(std::vector<Holding>)> done);
 
   /// One that still waits goes first from now on.

@@ -195,13 +195,14 @@ void StorageManager::find_missing(const std::vector<CacheEngineKey>& keys, TimeP
     return;
   }
   for (const size_t i : asked) {
-    sinks_[i]->contains(keys, deadline, [answers, i](const std::vector<Holding>& holdings) {
+    const auto note = [answers, i](const std::vector<Holding>& holdings) {
       for (size_t k = 0; k < holdings.size(); ++k) {
         answers->missing.by_key[k][i] = holdings[k] == Holding::kMissing;
         if (holdings[k] == Holding::kUnknown) answers->missing.is_certain = false;
       }
       if (--answers->open == 0) answers->done(std::move(answers->missing));
-    });
+    };
+    sinks_[i]->contains(keys, ContainsIntent::kPut, deadline, note);
   }
 }
 
@@ -234,7 +235,7 @@ void StorageManager::ask_next_sink(const std::shared_ptr<std::vector<CacheEngine
   const TimePoint share =
       sink + 1 == sinks_.size() ? deadline : halfway_to(deadline, control_.clock().now());
   sinks_[sink]->contains(
-      std::move(missing), share,
+      std::move(missing), ContainsIntent::kGet, share,
       [this, keys, deadline, sink, asked = std::move(asked), search = std::move(search),
        done = std::move(done)](const std::vector<Holding>& holdings) mutable {
         for (size_t i = 0; i < holdings.size(); ++i) {

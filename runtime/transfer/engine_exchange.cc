@@ -3,6 +3,12 @@
 #include <utility>
 
 namespace kvferry {
+namespace {
+
+// For a peer to let go of what close() has ended.
+constexpr Duration kCloseGrace = std::chrono::seconds(2);
+
+}  // namespace
 
 /// Everything that is begun holds it: its end is the end of the last of them, on any thread.
 class EngineExchange::Gate {
@@ -55,6 +61,13 @@ Result<PeerSession*> EngineExchange::session_of(const std::string& peer) const {
   return make_error(core_.not_connected(peer));
 }
 
+std::shared_ptr<void> EngineExchange::hold(const std::string& peer) {
+  std::weak_ptr<void>& held = held_[peer];
+  std::shared_ptr<void> hold = held.lock();
+  if (!hold) held = hold = std::make_shared<std::shared_ptr<Gate>>(gate_);
+  return hold;
+}
+
 void EngineExchange::ask(const std::string& peer, std::vector<CacheEngineKey> keys,
                          PeerQuestion question, Duration timeout, AskDone done) {
   control_.post([this, peer, keys = std::move(keys), question, timeout, done = std::move(done)] {
@@ -62,7 +75,7 @@ void EngineExchange::ask(const std::string& peer, std::vector<CacheEngineKey> ke
     if (!session) return done(make_error(session.error()));
     (*session)->exchange().ask(
         keys, question, timeout,
-        [gate = gate_, done](Result<std::vector<bool>> answers) { done(std::move(answers)); });
+        [held = hold(peer), done](Result<std::vector<bool>> answers) { done(std::move(answers)); });
   });
 }
 
@@ -88,7 +101,7 @@ void EngineExchange::begin_fetch(const std::string& peer, const std::vector<Cach
                                                           : FetchPriority::kForeground;
   fetch.timeout = options.timeout;
   fetch.allocator = &allocator;
-  fetch.keep = gate_;
+  fetch.keep = hold(peer);
   fetch.on_object = [this, id, open = keys.size(), done = std::move(done)](
                         size_t item, Result<MemoryObjPtr> obj) mutable {
     if (--open == 0) fetches_.erase(id);
@@ -104,7 +117,7 @@ void EngineExchange::push(const std::string& peer, std::vector<CacheEngineKey> k
                  done = std::move(done)]() mutable {
     const auto session = session_of(peer);
     if (session) {
-      (*session)->exchange().push(std::move(keys), std::move(objs), timeout, gate_,
+      (*session)->exchange().push(std::move(keys), std::move(objs), timeout, hold(peer),
                                   std::move(done));
       return;
     }
@@ -121,7 +134,18 @@ void EngineExchange::close(std::function<void()> on_closed) {
     const Status status(StatusCode::kCancelled, "the exchange with peers is closing");
     core_.cancel_exchange(status);
     for (const FetchId id : std::set(fetches_)) core_.cancel(id);
+    control_.post_at(control_.clock().now() + kCloseGrace, [this] { end_sessions_that_hold(); });
   });
+}
+
+void EngineExchange::end_sessions_that_hold() {
+  for (const auto& [peer, held] : held_) {
+    if (held.expired()) continue;
+    PeerSession* const session = core_.find_ready(peer);
+    if (session == nullptr) continue;  // it is ending
+    session->close({StatusCode::kCancelled,
+                    "the exchange with peers is closed, and the peer has not let go of it"});
+  }
 }
 
 }  // namespace kvferry

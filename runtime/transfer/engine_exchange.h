@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -36,6 +37,9 @@ class EngineExchange final : public PeerExchange {
  private:
   class Gate;
 
+  /// Held by whatever is open with the peer; keeps the gate open.
+  std::shared_ptr<void> hold(const std::string& peer);
+  void end_sessions_that_hold();
   /// The peer's session, or why there is none. REQUIRES: on the control executor.
   Result<PeerSession*> session_of(const std::string& peer) const;
   void begin_fetch(const std::string& peer, const std::vector<CacheEngineKey>& keys,
@@ -46,7 +50,8 @@ class EngineExchange final : public PeerExchange {
   const Blocking blocking_;
 
   // Control executor only.
-  std::shared_ptr<Gate> gate_;  // held by all that is open; null once closed
+  std::shared_ptr<Gate> gate_;                       // held by all that is open; null once closed
+  std::map<std::string, std::weak_ptr<void>> held_;  // by peer
   std::set<FetchId> fetches_;
 };
 

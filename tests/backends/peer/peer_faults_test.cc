@@ -99,16 +99,20 @@ class PeerFaults : public ::testing::Test {
                         [&](size_t, Result<MemoryObjPtr> obj) { ended.set_value(std::move(obj)); });
     return ended.get_future().get();
   }
-  Result<bool> holds(int number) {
+  Result<bool> holds(int number, ContainsIntent intent = ContainsIntent::kGet) {
     std::promise<Result<bool>> ended;
-    backend->submit_contains(contract_keys({number}),
-                             [&](size_t, const Result<bool>& held) { ended.set_value(held); });
+    backend->submit_contains(
+        contract_keys({number}), [&](size_t, const Result<bool>& held) { ended.set_value(held); },
+        intent);
     return ended.get_future().get();
   }
   Status put(int number, const TransferSpec& spec = {}) {
     const ContractChunk chunk = make_contract_chunk(number);
     const MemoryObjPtr obj = pool->allocate(chunk.bytes.size()).value();
     fill_object(chunk, *obj);
+    return put(number, obj, spec);
+  }
+  Status put(int number, const MemoryObjPtr& obj, const TransferSpec& spec = {}) {
     std::promise<Status> ended;
     backend->submit_put(contract_keys({number}), std::span(&obj, 1), spec,
                         [&](size_t, Status status) { ended.set_value(std::move(status)); });
@@ -171,6 +175,31 @@ TEST_F(PeerFaults, PutsGoToThePeerThatIsNamedOrNowhere) {
   EXPECT_THAT(put(1, {.peer = "second"}), IsOk());
   EXPECT_EQ(second.engine().stats().chunks_received, 1U) << "it has that chunk";
   EXPECT_THAT(put(2, {.peer = "nobody"}), StatusIs(StatusCode::kUnavailable, HasSubstr("nobody")));
+}
+
+TEST_F(PeerFaults, AStoreAsksThePeerThatItPushesTo) {
+  PeerEngine& other = add_engine("other");
+  PeerEngine& pushed = add_engine("pushed");
+  ASSERT_THAT(other.hold(1), IsOk());
+  make_backend_over({&other, &pushed}, "pushed");
+  EXPECT_TRUE(holds(1).value_or(false));
+  EXPECT_FALSE(holds(1, ContainsIntent::kPut).value_or(true));
+  EXPECT_THAT(put(1), IsOk());
+  EXPECT_TRUE(holds(1, ContainsIntent::kPut).value_or(false));
+}
+
+TEST_F(PeerFaults, AChunkIsNotReplacedByOneOfAnotherLayout) {
+  PeerEngine& peer = add_engine("peer");
+  ASSERT_THAT(peer.hold(2), IsOk());
+  make_backend_over({&peer}, "peer");
+  ContractChunk chunk = make_contract_chunk(2);
+  ASSERT_EQ(chunk.record.layout.dtype, DType::kU8);
+  chunk.record.layout.dtype = DType::kF8E4M3;
+  chunk.record.chunk_digest = bound_chunk_digest(chunk.record);
+  const MemoryObjPtr obj = pool->allocate(chunk.bytes.size()).value();
+  fill_object(chunk, *obj);
+  EXPECT_THAT(put(2, obj), StatusIs(StatusCode::kFailedPrecondition, HasSubstr("another layout")));
+  expect_got(2);
 }
 
 TEST_F(PeerFaults, APeerWithoutRoomSaysSo) {
@@ -481,6 +510,25 @@ TEST_F(ScriptedPeerFaults, APushIsReadUntilItsTransferEnds) {
   ASSERT_TRUE(scripted.client().send(
       AckMessage{offer.transfer_id, offer.source, ChunkOutcome::kRefused, "enough"}));
   EXPECT_THAT(ended.get_future().get(), IsOk());
+}
+
+TEST_F(ScriptedPeerFaults, OneThatDoesNotLetGoLosesItsConnection) {
+  connect(std::chrono::seconds(20));
+  const ContractChunk chunk = make_contract_chunk(1);
+  MemoryObjPtr obj = pool->allocate(chunk.bytes.size()).value();
+  fill_object(chunk, *obj);
+  std::promise<Status> ended;
+  backend->submit_put(contract_keys({1}), std::span(&obj, 1), {},
+                      [&](size_t, Status status) { ended.set_value(std::move(status)); });
+  obj.reset();
+  heard<PushMessage>();
+  FetchMessage fetch{1, {{contract_key(1), 0, 0}}, FetchPriority::kBackground, true};
+  ASSERT_TRUE(scripted.client().send(fetch));
+  heard<OfferMessage>();
+  close();  // which its transfer_timeout would hold up, longer than a test may take
+  EXPECT_THAT(ended.get_future().get(), StatusIs(StatusCode::kCancelled, HasSubstr("")));
+  EXPECT_TRUE(eventually([&] { return asking->peers().empty(); }));
+  EXPECT_THAT(log.with("has not let go"), SizeIs(1));
 }
 
 }  // namespace

@@ -64,6 +64,23 @@ TEST(PeerTier, WhatIsStoredIsPushedToTheOneThatIsNamed) {
   EXPECT_FALSE(a.finds(prompt)) << "a clear is of every sink";
 }
 
+TEST(PeerTier, WhatAnotherPeerHoldsIsPushedAllTheSame) {
+  const std::shared_ptr<Transport> transport = make_transport("loopback").value();
+  PeerNode a({.name = "A", .transport = transport});
+  PeerNode c({.name = "C", .transport = transport});
+  PeerNode b({.name = "B",
+              .peers = {c.address("C"), a.address("A")},
+              .push_to = "A",
+              .transport = transport});
+  const std::vector<uint32_t> prompt = PeerNode::prompt(0);
+  EXPECT_EQ(c.store(prompt).stored, 4U);
+  ASSERT_TRUE(eventually([&] { return b.finds(prompt); }));
+  uint32_t seed = 0;
+  ASSERT_TRUE(eventually([&] { return b.store(PeerNode::prompt(++seed)).status.is_ok(); }));
+  EXPECT_THAT(b.store(prompt).status, IsOk());
+  EXPECT_TRUE(a.finds(prompt));
+}
+
 TEST(PeerTier, AnEngineEndsWhileItIsAskedAndPushedTo) {
   const std::shared_ptr<Transport> transport = make_transport("loopback").value();
   for (int round = 0; round < 5; ++round) {

@@ -120,9 +120,9 @@ TEST_F(SinkTest, ThousandsOfKeysAreAskedForInSlices) {
   std::promise<std::vector<Holding>> promise;
   control->post([&] {
     sink->put(key(2500), chunk(), [&](const Status&) {
-      sink->contains(keys, TimePoint::max(), [&](std::vector<Holding> holdings) {
-        promise.set_value(std::move(holdings));
-      });
+      sink->contains(
+          keys, ContainsIntent::kGet, TimePoint::max(),
+          [&](std::vector<Holding> holdings) { promise.set_value(std::move(holdings)); });
     });
   });
   const std::vector<Holding> holdings = promise.get_future().get();
