@@ -23,6 +23,7 @@ struct ContractChunk {
 CacheEngineKey contract_key(int number);
 std::vector<CacheEngineKey> contract_keys(const std::vector<int>& numbers);
 ContractChunk make_contract_chunk(int number, int version = 0);
+size_t contract_chunk_bytes(int number, int version = 0);
 
 /// Gives `obj` the chunk. REQUIRES: obj.capacity() holds it
 void fill_object(const ContractChunk& chunk, MemoryObj& obj);

@@ -109,7 +109,7 @@ Result<int> overfill(BackendRig& rig, int first) {
     KVFERRY_RETURN_IF_ERROR(expect_within(rig));
     KVFERRY_RETURN_IF_ERROR(
         rig.expect_held({numbers.back()}).with_context("the newest chunk of a full store"));
-    for (const int number : numbers) put_bytes += make_contract_chunk(number).bytes.size();
+    for (const int number : numbers) put_bytes += contract_chunk_bytes(number);
     next += 8;
   }
   return next;

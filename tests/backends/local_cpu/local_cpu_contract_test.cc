@@ -23,7 +23,7 @@ class LocalCpuFixture final : public BackendContractFixture {
     return {.retains = true, .pins = true, .persists = false, .is_memory = true};
   }
   // Chunks count with the memory that they take out of the pool, however little of it they use.
-  size_t capacity_bytes() const override { return 4 * kContractWorkingSetBytes; }
+  size_t capacity_bytes() const override { return 2 * kContractWorkingSetBytes; }
 
  private:
   const CachePolicy policy_;
