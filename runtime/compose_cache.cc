@@ -66,15 +66,18 @@ void add_tier(std::unique_ptr<StorageBackend> backend, CacheParts& parts) {
   parts.tiers.push_back({std::move(backend), parts.counters.back().get()});
 }
 
-Status add_local_cpu(const CacheConfig& config, size_t chunk_bytes, CacheParts& parts) {
+Status add_local_cpu(const CacheConfig& config, const TokenChunks& space, CacheParts& parts) {
   if (!config.local_cpu.is_tier) return {};
   LocalCpuOptions options;
   options.policy = config.policy;
   options.max_bytes = parts.pool->bytes();
-  options.typical_chunk_bytes = chunk_bytes;
+  options.typical_chunk_bytes = space.chunk_bytes();
   KVFERRY_ASSIGN_OR_RETURN(BackendContext context, make_context("local_cpu", config, 1, parts));
   KVFERRY_ASSIGN_OR_RETURN(auto backend, make_local_cpu_backend(std::move(context), options));
-  parts.shared_memory = std::make_unique<MemoryStore>(*backend, *parts.pool);
+  parts.shared_memory = std::make_unique<MemoryStore>(
+      *backend, *parts.pool, [space](const CacheEngineKey& key, const MemoryObj& obj) {
+        return space.check_layout_if_ours(key, obj);
+      });
   add_tier(std::move(backend), parts);
   return {};
 }
@@ -204,11 +207,12 @@ Status add_external(const ExternalBackendConfig& external, const CacheConfig& co
   return {};
 }
 
-Status make_parts(const CacheConfig& config, size_t chunk_bytes,
+Status make_parts(const CacheConfig& config, const TokenChunks& space,
                   std::shared_ptr<Transport> transport, CacheParts& parts) {
+  const size_t chunk_bytes = space.chunk_bytes();
   KVFERRY_RETURN_IF_ERROR(make_pool(config, chunk_bytes, parts));
   KVFERRY_RETURN_IF_ERROR(make_threads(config, parts));
-  KVFERRY_RETURN_IF_ERROR(add_local_cpu(config, chunk_bytes, parts));
+  KVFERRY_RETURN_IF_ERROR(add_local_cpu(config, space, parts));
   KVFERRY_RETURN_IF_ERROR(add_peers(config, chunk_bytes, std::move(transport), parts));
   KVFERRY_RETURN_IF_ERROR(add_local_disk(config, chunk_bytes, parts));
   KVFERRY_RETURN_IF_ERROR(add_remote(config, parts));
@@ -220,11 +224,12 @@ Status make_parts(const CacheConfig& config, size_t chunk_bytes,
 
 }  // namespace
 
-Result<std::unique_ptr<CacheParts>> compose_cache(const CacheConfig& config, size_t chunk_bytes,
+Result<std::unique_ptr<CacheParts>> compose_cache(const CacheConfig& config,
+                                                  const TokenChunks& space,
                                                   std::shared_ptr<Transport> transport,
                                                   Logger* logger) {
   auto parts = std::make_unique<CacheParts>(logger);
-  Status made = make_parts(config, chunk_bytes, std::move(transport), *parts);
+  Status made = make_parts(config, space, std::move(transport), *parts);
   if (made.is_ok()) return parts;
   dismantle(std::move(parts));
   return make_error(std::move(made));

@@ -61,6 +61,7 @@ void OpenItems::move(OpenItem& item, ItemCounts& from, ItemCounts& to) {
 }
 
 bool OpenItems::has_credit(size_t bytes) const {
+  if (is_quarantine_full()) return false;
   // What is larger than the whole credit goes alone.
   return in_flight_.items < limits_.max_in_flight_items &&
          (in_flight_.bytes == 0 || in_flight_.bytes + bytes <= limits_.max_in_flight_bytes);
@@ -136,6 +137,24 @@ OpenItems::Ptr OpenItems::remove_given(kvferry_item id) {
   deadlines_.erase({item->group->deadline, id});
   items_.erase(id);
   return item;
+}
+
+bool OpenItems::is_unwanted(const OpenItem& put, bool is_good) {
+  const bool is_late = put.state == OpenItem::State::kQuarantined;
+  if (quarantined_.items == 0 && !is_late && !put.follows_late_put) return false;  // nearly always
+  bool decides = true;
+  for (const auto& [id, other] : items_) {
+    if (other->group->kind != PluginCall::kPut || other->key != put.key) continue;
+    if (is_good && !is_late) {
+      other->is_superseded = true;
+    } else if (other->state != OpenItem::State::kQuarantined &&
+               (is_good || put.follows_late_put)) {
+      other->follows_late_put = true;  // it decides
+      decides = false;
+    }
+  }
+  const bool is_there = is_good || put.follows_late_put;
+  return decides && is_there && (is_late || !is_good) && !put.is_superseded;
 }
 
 void OpenItems::quarantine_item(OpenItem& item) {

@@ -60,6 +60,8 @@ struct OpenItem {
   MemoryObjPtr obj;          ///< of a put; of a get since the plugin asked for memory
   uint64_t call_number = 0;  ///< which call to the plugin it was given in
   size_t held_bytes = 0;     ///< of obj, as counted against the limits
+  bool is_superseded = false;     ///< a put: another of its key has ended well since
+  bool follows_late_put = false;  ///< a put: one of its key, said to have failed, has come to be
 };
 
 /// Ends one item for whoever asked.
@@ -107,6 +109,10 @@ class OpenItems {
 
   /// Takes a given or quarantined item out; null if there is none of that number.
   Ptr remove_given(kvferry_item id);
+
+  /// A put that was given has ended. True: its chunk must be taken out again, as its put, or the
+  /// one that came to be before it, was said to have failed.
+  bool is_unwanted(const OpenItem& put, bool is_good);
 
   /// Those whose deadline has passed: queued ones are out, given ones are quarantined.
   std::vector<Ptr> expire(TimePoint now);

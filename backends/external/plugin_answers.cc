@@ -75,6 +75,10 @@ void PluginInstance::complete(kvferry_item id, kvferry_outcome outcome, const ch
     MutexLock lock(mutex_);
     item = items_.remove_given(id);
     if (!item) strange = strange_item(id);
+    if (item && item->group->kind == PluginCall::kPut &&
+        items_.is_unwanted(*item, outcome == KVFERRY_OK)) {
+      take_out(item->key);
+    }
     // Waited for by what had no credit, and by the end.
     if (phase_ != Phase::kRunning || items_.can_take()) changed_.notify_all();
   }
@@ -94,6 +98,17 @@ void PluginInstance::complete(kvferry_item id, kvferry_outcome outcome, const ch
   note_answer(answer.outcome.status);
   if (!answer.outcome.status.is_ok()) answer.outcome.status = named(*item, answer.outcome.status);
   end_item(*item, std::move(answer.outcome));
+}
+
+// Whatever the breaker says: it is not a new request.
+void PluginInstance::take_out(const CacheEngineKey& key) {
+  ItemGroup group;
+  group.kind = PluginCall::kRemove;
+  group.deadline = services_.now() + limits_.timeout;
+  group.done = [](size_t, const ItemOutcome&) {};
+  items_.add(std::make_shared<const ItemGroup>(std::move(group)), 0, key, MemoryObjPtr())
+      .ignore("a full quarantine gets nothing, this neither");
+  arm_timer();
 }
 
 void PluginInstance::note_answer(const Status& status) {

@@ -91,6 +91,8 @@ class PluginInstance : public std::enable_shared_from_this<PluginInstance> {
   // plugin_answers.cc
   void run_timed_task(uint64_t number) KVFERRY_EXCLUDES(mutex_);
   void note_answer(const Status& status) KVFERRY_EXCLUDES(mutex_);
+  /// Queues a remove, for nobody.
+  void take_out(const CacheEngineKey& key) KVFERRY_REQUIRES(mutex_);
   /// "item 7, which it was never given, during put()": of an item that the plugin does not have.
   std::string strange_item(kvferry_item id) const KVFERRY_REQUIRES(mutex_);
   /// Ends what nobody waits for any more as `status`, memory included where the plugin never had

@@ -157,32 +157,34 @@ Result<std::string> find_plugin_library(const std::string& module_path,
   return make_error(not_found(module_path, search_path, names));
 }
 
-Status check_plugin_permissions(const std::string& path) {
+Result<std::string> trusted_plugin_file(const std::string& path) {
   char resolved[PATH_MAX];
   struct stat file {};
   if (::realpath(path.c_str(), resolved) == nullptr || ::stat(resolved, &file) != 0) {
-    return Status::native(StatusCode::kNotFound, ErrorDomain::kErrno, errno,
-                          "library " + path + ": " + std::strerror(errno));
+    return make_error(Status::native(StatusCode::kNotFound, ErrorDomain::kErrno, errno,
+                                     "library " + path + ": " + std::strerror(errno)));
   }
   const std::string real_path = resolved;
   const std::string folder_path = real_path.substr(0, std::max<size_t>(1, real_path.rfind('/')));
   struct stat folder {};
   if (::stat(folder_path.c_str(), &folder) != 0) {
-    return Status::native(StatusCode::kNotFound, ErrorDomain::kErrno, errno,
-                          "folder " + folder_path + ": " + std::strerror(errno));
+    return make_error(Status::native(StatusCode::kNotFound, ErrorDomain::kErrno, errno,
+                                     "folder " + folder_path + ": " + std::strerror(errno)));
   }
   if ((file.st_mode & S_IWOTH) != 0) {
-    return Status(StatusCode::kPermissionDenied, "library " + real_path +
-                                                     " is writable for everybody; chmod o-w it, "
-                                                     "and look at what is in it first");
+    return make_error(StatusCode::kPermissionDenied,
+                      "library " + real_path +
+                          " is writable for everybody; chmod o-w it, and look at what is in it "
+                          "first");
   }
   if ((folder.st_mode & S_IWOTH) != 0 && (folder.st_mode & S_ISVTX) == 0) {
-    return Status(StatusCode::kPermissionDenied,
-                  "folder " + folder_path + " is writable for everybody, who could replace " +
-                      real_path + "; chmod o-w it");
+    return make_error(StatusCode::kPermissionDenied,
+                      "folder " + folder_path + " is writable for everybody, who could replace " +
+                          real_path + "; chmod o-w it");
   }
   KVFERRY_RETURN_IF_ERROR(check_owner("library " + real_path, file));
-  return check_owner("folder " + folder_path, folder);
+  KVFERRY_RETURN_IF_ERROR(check_owner("folder " + folder_path, folder));
+  return real_path;
 }
 
 Result<PluginClass> find_plugin_class(const kvferry_plugin* plugin, const std::string& path,
@@ -233,9 +235,9 @@ Result<PluginClass> find_plugin_class(const kvferry_plugin* plugin, const std::s
 }
 
 Result<PluginClass> load_plugin_class(const std::string& path, const std::string& class_name) {
-  KVFERRY_RETURN_IF_ERROR(check_plugin_permissions(path));
+  KVFERRY_ASSIGN_OR_RETURN(const std::string file, trusted_plugin_file(path));
   // Local: its symbols are not for others. For good: its threads may outlive all that we know of.
-  void* library = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+  void* library = ::dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
   if (library == nullptr) {
     return make_error(StatusCode::kInvalidArgument,
                       "library " + path + " cannot be loaded: " + loader_error());

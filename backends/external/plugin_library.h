@@ -24,9 +24,11 @@ struct PluginClass {
 Result<std::string> find_plugin_library(const std::string& module_path,
                                         const std::vector<std::string>& search_path);
 
+/// The file itself, links resolved, which nobody else can have put there.
+///
 /// Errors: kPermissionDenied naming who could put code into this process: the file or its folder
 ///   is writable for all, or belongs to another user than root and this one. kNotFound.
-Status check_plugin_permissions(const std::string& path);
+Result<std::string> trusted_plugin_file(const std::string& path);
 
 /// Loads a library (never to be unloaded) and finds the class called `class_name`; the only one
 /// if that is empty.

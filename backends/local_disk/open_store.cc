@@ -34,11 +34,20 @@ void log(const BackendContext& context, LogLevel level, const std::string& line)
   if (context.logger != nullptr) context.logger->log(level, line + " sink=" + context.name);
 }
 
+std::string parent_of(const std::string& path) {
+  const size_t end = path.find_last_of('/');
+  if (end == std::string::npos) return ".";
+  return end == 0 ? "/" : path.substr(0, end);
+}
+
+/// Those that it makes outlive a power cut.
 Status make_directories(FileSystem& files, const std::string& path) {
-  for (size_t end = path.find('/', 1); end != std::string::npos; end = path.find('/', end + 1)) {
-    KVFERRY_RETURN_IF_ERROR(files.make_directory(path.substr(0, end)));
+  for (size_t end = path.find('/', 1);; end = path.find('/', end + 1)) {
+    const std::string part = path.substr(0, end);
+    KVFERRY_ASSIGN_OR_RETURN(const bool is_new, files.make_directory(part));
+    if (is_new) KVFERRY_RETURN_IF_ERROR(files.sync_directory(parent_of(part)));
+    if (end == std::string::npos) return {};
   }
-  return files.make_directory(path);
 }
 
 /// Locks the directory, and sees that it is of this layout. Empty: it is new, or the power went
@@ -66,7 +75,8 @@ Result<OpenFile> take_ownership(FileSystem& files, const StorePaths& paths) {
 
 Status make_shards(FileSystem& files, const StorePaths& paths) {
   for (size_t i = 0; i < kNumShards; ++i) {
-    KVFERRY_RETURN_IF_ERROR(files.make_directory(paths.shard(i)));
+    const auto made = files.make_directory(paths.shard(i));
+    if (!made) return made.error();
   }
   return files.sync_directory(paths.root());
 }
@@ -85,6 +95,12 @@ Result<bool> supports_direct(FileSystem& files, const StorePaths& paths) {
 Result<std::unique_ptr<BlockIo>> choose_io(const BackendContext& context,
                                            const LocalDiskOptions& options, FileSystem& files,
                                            bool direct, const MakeRing& make_ring) {
+  if (!direct && options.io == DiskIo::kIoUring) {
+    return make_error(StatusCode::kFailedPrecondition,
+                      "the file system of " + options.path +
+                          " refuses O_DIRECT, which io_uring needs here; set disk_io to auto, or "
+                          "local_disk to another file system");
+  }
   if (!direct) {
     log(context, LogLevel::kWarn,
         "disk_io engine=pread direct=no hint=\"the file system of " + options.path +

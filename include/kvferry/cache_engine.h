@@ -77,6 +77,11 @@ struct PrefetchResult {
   size_t refused = 0;  ///< chunks that were not, for lack of room for prefetches
 };
 
+struct ClearResult {
+  size_t chunks = 0;  ///< so many were in a sink
+  Status status;      ///< of the first sink that did not let go: chunks may still be in it
+};
+
 struct StoreOptions {
   Duration timeout = Duration::zero();  ///< 0: store_timeout of the configuration
   /// Layer by layer: the pages of a layer are read once it says that they are complete. Null: all
@@ -178,9 +183,9 @@ class KVFERRY_EXPORT CacheEngine {
   OperationHandle<PrefetchResult> prefetch(std::span<const uint32_t> tokens,
                                            std::span<const std::string> extra_keys = {});
 
-  /// Takes the chunks of `tokens` out of every sink, pinned or not; returns how many were in any.
-  /// Blocks, store_timeout at most. What was under way before does not bring them back.
-  size_t clear(std::span<const uint32_t> tokens, std::span<const std::string> extra_keys = {});
+  /// Takes the chunks of `tokens` out of every sink, pinned or not. Blocks, store_timeout at most.
+  /// What was under way before does not bring them back.
+  ClearResult clear(std::span<const uint32_t> tokens, std::span<const std::string> extra_keys = {});
 
   CacheStats stats() const;
   /// Where metrics are served; 0: nowhere.

@@ -24,8 +24,7 @@ class PeerStore {
   virtual MemoryObjPtr find(const CacheEngineKey& key) = 0;
   /// Which of them were there.
   virtual std::vector<bool> remove(std::span<const CacheEngineKey> keys, bool force) = 0;
-  /// Takes a verified chunk that a peer has pushed, in memory of allocator(). Errors:
-  ///   kFailedPrecondition if it is held in another layout.
+  /// Takes a verified chunk that a peer has pushed, in memory of allocator(), or says why not.
   virtual Status keep(const CacheEngineKey& key, const MemoryObjPtr& obj) = 0;
   virtual MemoryAllocator& allocator() = 0;
 };

@@ -221,17 +221,22 @@ OperationHandle<PrefetchResult> CacheCore::prefetch(std::span<const uint32_t> to
       });
 }
 
-size_t CacheCore::clear(std::span<const uint32_t> tokens, std::span<const std::string> extra_keys) {
-  auto promised = std::make_shared<std::promise<size_t>>();
+ClearResult CacheCore::clear(std::span<const uint32_t> tokens,
+                             std::span<const std::string> extra_keys) {
+  auto promised = std::make_shared<std::promise<ClearResult>>();
   control_.post([this, promised, keys = keys_of(space_.split(tokens, extra_keys))] {
     for (const CacheEngineKey& key : keys) {
       const auto found = context_.storing.find(key);
       if (found != context_.storing.end()) found->second = true;
     }
-    storage_.remove(keys, [promised](size_t removed) { promised->set_value(removed); });
+    storage_.remove(keys, [promised](Removal removal) {
+      const auto removed = std::ranges::count(removal.were_held, true);
+      promised->set_value({static_cast<size_t>(removed), std::move(removal.status)});
+    });
   });
   return wait_until(promised->get_future(), context_.now() + context_.limits.store_timeout)
-      .value_or(0);
+      .value_or(ClearResult{0, {StatusCode::kDeadlineExceeded,
+                                "a sink did not say in time that it let go; clear again"}});
 }
 
 // ---- what it did, and its end

@@ -28,7 +28,7 @@ class CacheCore {
   OperationHandle<RetrieveResult> retrieve(const PagedTokens& pages, RetrieveOptions options);
   OperationHandle<PrefetchResult> prefetch(std::span<const uint32_t> tokens,
                                            std::span<const std::string> extra_keys = {});
-  size_t clear(std::span<const uint32_t> tokens, std::span<const std::string> extra_keys = {});
+  ClearResult clear(std::span<const uint32_t> tokens, std::span<const std::string> extra_keys = {});
   CacheStats stats() const;
   const std::vector<std::shared_ptr<Sink>>& sinks() const { return sinks_; }
 

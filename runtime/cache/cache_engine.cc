@@ -88,8 +88,7 @@ Result<std::unique_ptr<CacheEngine>> CacheEngine::create(CacheEngineOptions opti
   KVFERRY_ASSIGN_OR_RETURN(
       TokenChunks space,
       TokenChunks::create(std::move(identity), std::move(hashing), std::move(options.pages)));
-  KVFERRY_ASSIGN_OR_RETURN(auto parts, compose_cache(options.config, space.chunk_bytes(),
-                                                     std::move(options.transport), options.logger));
+  KVFERRY_ASSIGN_OR_RETURN(auto parts, compose_cache(options.config, space, std::move(options.transport), options.logger));
   auto impl = std::make_unique<Impl>(std::move(parts), std::move(space), options.config);
   KVFERRY_RETURN_IF_ERROR(impl->serve_metrics(options.config.metrics));
   return std::unique_ptr<CacheEngine>(new CacheEngine(std::move(impl)));
@@ -117,8 +116,8 @@ OperationHandle<PrefetchResult> CacheEngine::prefetch(std::span<const uint32_t> 
   return impl_->core().prefetch(tokens, extra_keys);
 }
 
-size_t CacheEngine::clear(std::span<const uint32_t> tokens,
-                          std::span<const std::string> extra_keys) {
+ClearResult CacheEngine::clear(std::span<const uint32_t> tokens,
+                               std::span<const std::string> extra_keys) {
   return impl_->core().clear(tokens, extra_keys);
 }
 

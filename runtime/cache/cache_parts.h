@@ -6,6 +6,7 @@
 #include "kvferry/cache_engine.h"
 #include "kvferry/peer_exchange.h"
 #include "kvferry/transfer_engine.h"
+#include "runtime/cache/token_chunks.h"
 #include "runtime/memory/memory_pool.h"
 #include "runtime/steady_clock.h"
 #include "runtime/telemetry/backend_counters.h"
@@ -47,8 +48,9 @@ struct CacheParts {
 /// Makes all of it from a configuration, or nothing. `transport` leads to peers; null: a new one.
 ///
 /// Errors: what the factories say, with the sink's name; kInvalidArgument for a pool in which not
-///   two chunks of `chunk_bytes` have room.
-Result<std::unique_ptr<CacheParts>> compose_cache(const CacheConfig& config, size_t chunk_bytes,
+///   two chunks have room.
+Result<std::unique_ptr<CacheParts>> compose_cache(const CacheConfig& config,
+                                                  const TokenChunks& space,
                                                   std::shared_ptr<Transport> transport,
                                                   Logger* logger);
 

@@ -29,12 +29,7 @@ std::vector<bool> MemoryStore::remove(std::span<const CacheEngineKey> keys, bool
 }
 
 Status MemoryStore::keep(const CacheEngineKey& key, const MemoryObjPtr& obj) {
-  const MemoryObjPtr held = find(key);
-  if (held && layout_digest(held->layout) != layout_digest(obj->layout)) {
-    return {
-        StatusCode::kFailedPrecondition,
-        "holds chunk " + key.to_string() + " in another layout (dtype, heads or layers differ)"};
-  }
+  if (check_) KVFERRY_RETURN_IF_ERROR(check_(key, *obj));
   Status kept;
   memory_.submit_put(std::span(&key, 1), std::span(&obj, 1), {},
                      [&kept](size_t, Status status) { kept = std::move(status); });

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <functional>
+#include <utility>
 #include <vector>
 
 #include "kvferry/peer_exchange.h"
@@ -12,9 +14,12 @@ namespace kvferry {
 /// Threads: any one at a time, beside those who use the tier.
 class MemoryStore final : public PeerStore {
  public:
-  /// `memory` answers in its calls (traits().is_memory); both are borrowed.
-  MemoryStore(StorageBackend& memory, MemoryAllocator& allocator)
-      : memory_(memory), allocator_(allocator) {}
+  /// Whether a pushed chunk may be kept, or why not.
+  using Check = std::function<Status(const CacheEngineKey& key, const MemoryObj& obj)>;
+
+  /// `memory` answers in its calls (traits().is_memory); both are borrowed. No `check`: all may.
+  MemoryStore(StorageBackend& memory, MemoryAllocator& allocator, Check check = nullptr)
+      : memory_(memory), allocator_(allocator), check_(std::move(check)) {}
 
   std::vector<bool> holds(std::span<const CacheEngineKey> keys) override;
   MemoryObjPtr find(const CacheEngineKey& key) override;
@@ -25,6 +30,7 @@ class MemoryStore final : public PeerStore {
  private:
   StorageBackend& memory_;
   MemoryAllocator& allocator_;
+  const Check check_;
 };
 
 }  // namespace kvferry

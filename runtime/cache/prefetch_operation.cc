@@ -25,7 +25,7 @@ void PrefetchOperation::start(TimePoint deadline) {
   keys.reserve(chunks_.size());
   for (const ChunkRef& chunk : chunks_) keys.push_back(chunk.key);
   Sink& memory = context_.storage.sink(*context_.storage.memory_sink());
-  memory.contains(std::move(keys), ContainsIntent::kGet, deadline,
+  memory.questions().contains(std::move(keys), ContainsIntent::kGet, deadline,
                   [self = shared_from_this()](const std::vector<Holding>& holdings) {
                     for (size_t i = 0; i < holdings.size(); ++i) {
                       self->is_here_[i] = holdings[i] == Holding::kHeld;

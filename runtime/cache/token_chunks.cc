@@ -70,4 +70,11 @@ Status TokenChunks::check_layout(const ChunkRef& chunk, const MemoryObj& obj) co
                     "that differ another model name or tag");
 }
 
+Status TokenChunks::check_layout_if_ours(const CacheEngineKey& key, const MemoryObj& obj) const {
+  CacheEngineKey ours = identity_;
+  ours.chunk_hash = key.chunk_hash;
+  if (ours != key) return {};
+  return check_layout({key, obj.token_begin, obj.token_end}, obj);
+}
+
 }  // namespace kvferry

@@ -36,6 +36,8 @@ class TokenChunks {
 
   /// OK if `obj` lies as this engine would store `chunk`.
   Status check_layout(const ChunkRef& chunk, const MemoryObj& obj) const;
+  /// The same of a chunk that comes from outside; what is not of this engine may lie as it likes.
+  Status check_layout_if_ours(const CacheEngineKey& key, const MemoryObj& obj) const;
 
  private:
   TokenChunks(CacheEngineKey identity, ChunkHasher hasher, KVLayout pages, ChunkLayout full_layout)

@@ -10,10 +10,6 @@ namespace {
 constexpr Duration kPutStandstill = std::chrono::milliseconds(250);
 /// One with gets that has ended none for so long is not asked for more.
 constexpr Duration kGetStandstill = std::chrono::seconds(2);
-/// Keys that are asked for at once, and questions that may be open at a time.
-constexpr size_t kSlice = 512;
-constexpr size_t kMaxQuestions = 64;
-
 }  // namespace
 
 class SinkTicket {
@@ -31,7 +27,11 @@ class SinkTicket {
 
 Sink::Sink(std::unique_ptr<StorageBackend> backend, SinkLimits limits, Executor& control,
            const BackendCounters* counters)
-    : backend_(std::move(backend)), limits_(limits), control_(control), counters_(counters) {
+    : backend_(std::move(backend)),
+      limits_(limits),
+      control_(control),
+      counters_(counters),
+      questions_(std::make_shared<SinkQuestions>(backend_, control)) {
   last_put_end_ = control.clock().now();
   last_get_end_ = last_put_end_;
 }
@@ -82,6 +82,7 @@ void Sink::put(const CacheEngineKey& key, MemoryObjPtr obj, std::function<void(S
   ticket->done = [done = std::move(done)](const Result<MemoryObjPtr>& outcome) {
     done(outcome.has_value() ? Status() : outcome.error());
   };
+  if (queued_put_bytes_ == 0) last_put_end_ = control_.clock().now();  // it starts to move
   queued_put_bytes_ += bytes;
   enqueue(std::move(ticket));
 }
@@ -149,7 +150,7 @@ bool Sink::has_room(size_t bytes) const {
 }
 
 bool Sink::is_moving() const {
-  return in_flight_put_bytes_ == 0 || control_.clock().now() - last_put_end_ < kPutStandstill;
+  return queued_put_bytes_ == 0 || control_.clock().now() - last_put_end_ < kPutStandstill;
 }
 
 bool Sink::stands_still() const {
@@ -188,12 +189,13 @@ void Sink::pump() {
 
 void Sink::start(const SinkTicketPtr& ticket) {
   ticket->is_started = true;
-  // Whoever had nothing of its kind starts to move.
-  const TimePoint now = control_.clock().now();
-  if (in_flight_put_bytes_ == 0 && ticket->obj) last_put_end_ = now;
-  if (in_flight_bytes_ == in_flight_put_bytes_ && !ticket->obj) last_get_end_ = now;
+  const bool is_first_get = !ticket->obj && in_flight_bytes_ == in_flight_put_bytes_;
+  if (is_first_get) last_get_end_ = control_.clock().now();  // it starts to move
   in_flight_bytes_ += ticket->bytes;
-  if (ticket->obj) in_flight_put_bytes_ += ticket->bytes;
+  if (ticket->obj) {
+    in_flight_put_bytes_ += ticket->bytes;
+    ++puts_[ticket->key].in_flight;
+  }
   const auto done = [self = shared_from_this(), ticket](Result<MemoryObjPtr> outcome) {
     self->control_.post([self, ticket, outcome = std::move(outcome)]() mutable {
       self->finish(ticket, std::move(outcome));
@@ -227,11 +229,8 @@ void Sink::finish(const SinkTicketPtr& ticket, Result<MemoryObjPtr> outcome) {
   } else {
     last_get_end_ = control_.clock().now();
   }
+  if (ticket->obj) note_put_end(*ticket, outcome.has_value());
   if (ticket->is_reported) {
-    // A put that was said to have failed must not be found.
-    if (ticket->obj && outcome.has_value()) {
-      backend_->submit_remove({&ticket->key, 1}, false, [](size_t, const Result<bool>&) {});
-    }
     MutexLock lock(mutex_);
     ++stats_.late_items;
   } else {
@@ -239,6 +238,19 @@ void Sink::finish(const SinkTicketPtr& ticket, Result<MemoryObjPtr> outcome) {
   }
   ticket->obj.reset();
   pump();
+}
+
+// A put that was said to have failed must not be found, unless one of the same key was said to be
+// there.
+void Sink::note_put_end(const SinkTicket& ticket, bool is_good) {
+  const auto found = puts_.find(ticket.key);
+  PutsOfKey& puts = found->second;
+  if (is_good) (ticket.is_reported ? puts.ended_late : puts.ended_in_time) = true;
+  if (--puts.in_flight > 0) return;
+  const bool is_unwanted = puts.ended_late && !puts.ended_in_time;
+  puts_.erase(found);
+  if (!is_unwanted) return;
+  backend_->submit_remove({&ticket.key, 1}, false, [](size_t, const Result<bool>&) {});
 }
 
 void Sink::report(const SinkTicketPtr& ticket, Result<MemoryObjPtr> outcome) {
@@ -280,86 +292,6 @@ void Sink::discard(const CacheEngineKey& key) {
     ++stats_.discarded;
   }
   backend_->submit_remove({&key, 1}, true, [](size_t, const Result<bool>&) {});
-}
-
-/// Keys that a sink is asked for, a slice at a time.
-struct Sink::Question {
-  std::vector<CacheEngineKey> keys;
-  ContainsIntent intent = ContainsIntent::kGet;
-  std::vector<Holding> holdings;  // of the slices that have been answered
-  std::function<void(std::vector<Holding>)> done;
-  size_t slice_begin = 0;
-};
-
-namespace {
-
-/// One slice. Items may end on any thread; the last one answers.
-struct Slice {
-  Mutex mutex;
-  std::vector<Holding> holdings KVFERRY_GUARDED_BY(mutex);
-  size_t missing KVFERRY_GUARDED_BY(mutex) = 0;
-};
-
-}  // namespace
-
-void Sink::contains(std::vector<CacheEngineKey> keys, ContainsIntent intent, TimePoint deadline,
-                    std::function<void(std::vector<Holding>)> done) {
-  auto question = std::make_shared<Question>();
-  question->keys = std::move(keys);
-  question->intent = intent;
-  question->done = std::move(done);
-  ++open_questions_;
-  if (question->keys.empty() || open_questions_ > kMaxQuestions) {
-    control_.post([self = shared_from_this(), question] { self->answer(question); });
-    return;
-  }
-  ask_slice(question);
-  if (deadline == TimePoint::max() || is_memory()) return;
-  control_.post_at(deadline, [self = shared_from_this(), question] { self->answer(question); });
-}
-
-void Sink::ask_slice(const std::shared_ptr<Question>& question) {
-  const size_t count = std::min(kSlice, question->keys.size() - question->slice_begin);
-  auto slice = std::make_shared<Slice>();
-  {
-    MutexLock lock(slice->mutex);
-    slice->holdings.assign(count, Holding::kUnknown);
-    slice->missing = count;
-  }
-  backend_->submit_contains(
-      std::span(question->keys).subspan(question->slice_begin, count),
-      [self = shared_from_this(), question, slice](size_t item, const Result<bool>& is_held) {
-        std::vector<Holding> all;
-        {
-          MutexLock lock(slice->mutex);
-          if (is_held.has_value()) {
-            slice->holdings[item] = *is_held ? Holding::kHeld : Holding::kMissing;
-          }
-          if (--slice->missing > 0) return;
-          all = std::move(slice->holdings);
-        }
-        self->control_.post(
-            [self, question, all = std::move(all)] { self->on_slice(question, all); });
-      },
-      question->intent);
-}
-
-void Sink::on_slice(const std::shared_ptr<Question>& question, const std::vector<Holding>& slice) {
-  if (!question->done) return;  // too late
-  question->holdings.insert(question->holdings.end(), slice.begin(), slice.end());
-  question->slice_begin += slice.size();
-  if (question->slice_begin < question->keys.size()) {
-    ask_slice(question);
-  } else {
-    answer(question);
-  }
-}
-
-void Sink::answer(const std::shared_ptr<Question>& question) {
-  if (!question->done) return;
-  --open_questions_;
-  question->holdings.resize(question->keys.size(), Holding::kUnknown);
-  std::exchange(question->done, nullptr)(std::move(question->holdings));
 }
 
 // ---- deadlines

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <set>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "kvferry/storage_backend.h"
 #include "kvferry/transfer_engine.h"
 #include "runtime/storage/miss_cause.h"
+#include "runtime/storage/sink_questions.h"
 #include "runtime/telemetry/backend_counters.h"
 
 namespace kvferry {
@@ -43,9 +45,6 @@ inline TimePoint halfway_to(TimePoint deadline, TimePoint now) {
   return deadline == TimePoint::max() || deadline <= now ? deadline : now + (deadline - now) / 2;
 }
 
-/// What a sink says of a key.
-enum class Holding : uint8_t { kHeld, kMissing, kUnknown };
-
 /// One get or put that waits for its sink or is under way.
 class SinkTicket;
 using SinkTicketPtr = std::shared_ptr<SinkTicket>;
@@ -75,9 +74,7 @@ class Sink : public std::enable_shared_from_this<Sink> {
   /// Refused at once (kResourceExhausted) without has_room(), so that nothing waits for a sink that
   /// stands still.
   void put(const CacheEngineKey& key, MemoryObjPtr obj, std::function<void(Status)> done);
-  /// Asked in slices, one after another. kUnknown: it failed, or did not say in time.
-  void contains(std::vector<CacheEngineKey> keys, ContainsIntent intent, TimePoint deadline,
-                std::function<void(std::vector<Holding>)> done);
+  SinkQuestions& questions() { return *questions_; }
 
   /// One that still waits goes first from now on.
   void raise(const SinkTicketPtr& ticket, FetchPriority priority);
@@ -100,7 +97,12 @@ class Sink : public std::enable_shared_from_this<Sink> {
 
  private:
   using Deadline = std::pair<TimePoint, SinkTicketPtr>;
-  struct Question;
+  /// Those of one key that the backend has, and has had with them.
+  struct PutsOfKey {
+    size_t in_flight = 0;
+    bool ended_in_time = false;
+    bool ended_late = false;  // after it was said to have failed
+  };
 
   void enqueue(SinkTicketPtr ticket);
   void refuse(const SinkTicketPtr& ticket, StatusCode code, const std::string& why);
@@ -108,21 +110,20 @@ class Sink : public std::enable_shared_from_this<Sink> {
   void start(const SinkTicketPtr& ticket);
   /// The backend has ended it.
   void finish(const SinkTicketPtr& ticket, Result<MemoryObjPtr> outcome);
+  void note_put_end(const SinkTicket& ticket, bool is_good);
   /// Its caller hears of it, once.
   void report(const SinkTicketPtr& ticket, Result<MemoryObjPtr> outcome);
-  void ask_slice(const std::shared_ptr<Question>& question);
-  void on_slice(const std::shared_ptr<Question>& question, const std::vector<Holding>& slice);
-  void answer(const std::shared_ptr<Question>& question);
   size_t budget(FetchPriority priority) const;
   bool fits(const SinkTicket& ticket) const;
   bool would_fit_without_gets(const SinkTicket& ticket) const;
   void arm_deadline();
   void on_deadline();
 
-  const std::unique_ptr<StorageBackend> backend_;
+  const std::shared_ptr<StorageBackend> backend_;
   const SinkLimits limits_;
   Executor& control_;
   const BackendCounters* const counters_;
+  const std::shared_ptr<SinkQuestions> questions_;
 
   std::array<std::deque<SinkTicketPtr>, kNumPriorities> waiting_;
   PriorityTurns turns_;
@@ -130,7 +131,7 @@ class Sink : public std::enable_shared_from_this<Sink> {
   TimePoint armed_for_ = TimePoint::max();
   TimePoint last_put_end_{};
   TimePoint last_get_end_{};
-  size_t open_questions_ = 0;
+  std::unordered_map<CacheEngineKey, PutsOfKey> puts_;
 
   mutable Mutex mutex_;
   SinkStats stats_ KVFERRY_GUARDED_BY(mutex_);

@@ -202,7 +202,7 @@ void StorageManager::find_missing(const std::vector<CacheEngineKey>& keys, TimeP
       }
       if (--answers->open == 0) answers->done(std::move(answers->missing));
     };
-    sinks_[i]->contains(keys, ContainsIntent::kPut, deadline, note);
+    sinks_[i]->questions().contains(keys, ContainsIntent::kPut, deadline, note);
   }
 }
 
@@ -234,7 +234,7 @@ void StorageManager::ask_next_sink(const std::shared_ptr<std::vector<CacheEngine
   }
   const TimePoint share =
       sink + 1 == sinks_.size() ? deadline : halfway_to(deadline, control_.clock().now());
-  sinks_[sink]->contains(
+  sinks_[sink]->questions().contains(
       std::move(missing), ContainsIntent::kGet, share,
       [this, keys, deadline, sink, asked = std::move(asked), search = std::move(search),
        done = std::move(done)](const std::vector<Holding>& holdings) mutable {
@@ -248,15 +248,15 @@ void StorageManager::ask_next_sink(const std::shared_ptr<std::vector<CacheEngine
 // ---- ends
 
 void StorageManager::remove(const std::vector<CacheEngineKey>& keys,
-                            std::function<void(size_t)> done) {
+                            std::function<void(Removal)> done) {
   ++removals_;
   ++open_removals_;
   std::vector<CacheEngineKey> quiet;
   struct Busy {
     std::vector<CacheEngineKey> keys;
     size_t open = 0;
-    size_t removed = 0;
-    std::function<void(size_t)> done;
+    Removal removal;
+    std::function<void(Removal)> done;
   };
   auto busy = std::make_shared<Busy>();
   for (const CacheEngineKey& key : keys) {
@@ -266,45 +266,43 @@ void StorageManager::remove(const std::vector<CacheEngineKey>& keys,
   busy->done = std::move(done);
   const auto end_one = [this, busy] {
     if (--busy->open > 0) return;
-    remove_now(busy->keys, [this, busy](size_t removed) {
+    remove_now(busy->keys, [this, busy](Removal removal) {
       ++removals_;
       --open_removals_;
-      busy->done(busy->removed + removed);
+      std::vector<bool>& were_held = busy->removal.were_held;
+      were_held.insert(were_held.end(), removal.were_held.begin(), removal.were_held.end());
+      if (busy->removal.status.is_ok()) busy->removal.status = std::move(removal.status);
+      busy->done(std::move(busy->removal));
     });
   };
   for (const CacheEngineKey& key : busy->keys) puts_[key].on_none.emplace_back(end_one);
-  remove_now(quiet, [busy, end_one](size_t removed) {
-    busy->removed = removed;
+  remove_now(quiet, [busy, end_one](Removal removal) {
+    busy->removal = std::move(removal);
     end_one();
   });
 }
 
 void StorageManager::remove_now(const std::vector<CacheEngineKey>& keys,
-                                std::function<void(size_t)> done) {
+                                std::function<void(Removal)> done) {
   struct Answers {
-    Mutex mutex;
-    std::vector<bool> was_held KVFERRY_GUARDED_BY(mutex);
-    size_t open KVFERRY_GUARDED_BY(mutex) = 0;
+    Removal removal;
+    size_t open = 0;
+    std::function<void(Removal)> done;
   };
   auto answers = std::make_shared<Answers>();
-  {
-    MutexLock lock(answers->mutex);
-    answers->was_held.resize(keys.size());
-    answers->open = keys.size() * sinks_.size();
-    if (answers->open == 0) {
-      control_.post([done = std::move(done)] { done(0); });
-      return;
-    }
-  }
+  answers->removal.were_held.resize(keys.size());
+  answers->open = sinks_.size();
+  answers->done = std::move(done);
+  if (sinks_.empty()) control_.post([answers] { answers->done(std::move(answers->removal)); });
   for (const std::shared_ptr<Sink>& sink : sinks_) {
-    sink->backend().submit_remove(
-        keys, true, [this, answers, done](size_t item, const Result<bool>& was_held) {
-          MutexLock lock(answers->mutex);
-          if (was_held.has_value() && *was_held) answers->was_held[item] = true;
-          if (--answers->open > 0) return;
-          const auto held = std::count(answers->was_held.begin(), answers->was_held.end(), true);
-          control_.post([done, held] { done(static_cast<size_t>(held)); });
-        });
+    sink->questions().remove(keys, [answers](const Removal& removal) {
+      Removal& all = answers->removal;
+      for (size_t i = 0; i < removal.were_held.size(); ++i) {
+        if (removal.were_held[i]) all.were_held[i] = true;
+      }
+      if (all.status.is_ok()) all.status = removal.status;
+      if (--answers->open == 0) answers->done(std::move(all));
+    });
   }
 }
 

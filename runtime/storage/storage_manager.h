@@ -95,9 +95,10 @@ class StorageManager {
   void promote(const CacheEngineKey& key, const FetchedChunk& chunk,
                std::function<void(Status)> done = nullptr);
 
-  /// Takes keys out of all sinks, pinned or not; calls back with how many were in any. Puts of them
-  /// that are under way are waited for, and promotions that would bring them back do not happen.
-  void remove(const std::vector<CacheEngineKey>& keys, std::function<void(size_t)> done);
+  /// Takes keys out of all sinks, pinned or not; calls back with which were in any, in no order.
+  /// Puts of them that are under way are waited for, and promotions that would bring them back do
+  /// not happen.
+  void remove(const std::vector<CacheEngineKey>& keys, std::function<void(Removal)> done);
 
   StorageManagerStats stats() const;
 
@@ -115,7 +116,7 @@ class StorageManager {
   void end_fetch(const std::shared_ptr<SharedFetch>& fetch, FetchedChunk chunk);
   void put(size_t sink, const CacheEngineKey& key, const MemoryObjPtr& obj,
            std::function<void(Status)> done);
-  void remove_now(const std::vector<CacheEngineKey>& keys, std::function<void(size_t)> done);
+  void remove_now(const std::vector<CacheEngineKey>& keys, std::function<void(Removal)> done);
   void ask_next_sink(const std::shared_ptr<std::vector<CacheEngineKey>>& keys, PrefixSearch search,
                      TimePoint deadline, std::function<void(std::vector<size_t>)> done);
 

@@ -51,8 +51,8 @@ class FileSystem {
   virtual Status sync_directory(const std::string& path) = 0;
   virtual Status rename(const std::string& from, const std::string& to) = 0;
   virtual Status unlink(const std::string& path) = 0;
-  /// OK if it is there already.
-  virtual Status make_directory(const std::string& path) = 0;
+  /// False: it is there already.
+  virtual Result<bool> make_directory(const std::string& path) = 0;
   virtual Result<std::vector<DirectoryEntry>> list(const std::string& path) = 0;
   virtual Result<FileInfo> info(int fd) = 0;
   /// Opens the file, made if need be, and locks it against every other opener until it is closed.

@@ -86,9 +86,10 @@ class PosixFileSystem final : public FileSystem {
     return ::unlink(path.c_str()) == 0 ? Status() : last_error("unlink " + path);
   }
 
-  Status make_directory(const std::string& path) override {
-    if (::mkdir(path.c_str(), kDirectoryMode) == 0 || errno == EEXIST) return {};
-    return last_error("mkdir " + path);
+  Result<bool> make_directory(const std::string& path) override {
+    if (::mkdir(path.c_str(), kDirectoryMode) == 0) return true;
+    if (errno == EEXIST) return false;
+    return make_error(last_error("mkdir " + path));
   }
 
   Result<std::vector<DirectoryEntry>> list(const std::string& path) override {

@@ -101,6 +101,7 @@ struct kvferry_instance {
   std::string fault;
   std::map<std::string, Chunk> chunks;
   char* last_payload = nullptr;  // of the get before
+  bool has_put = false;
 
   bool is(const char* name) const { return fault == name; }
 
@@ -124,10 +125,13 @@ struct kvferry_instance {
   }
   bool keep(kvferry_item item, void* payload = nullptr, size_t payload_bytes = 0) const {
     if (!is("keeps_items") && !is("keeps_for_good")) return false;
+    keep_anyway(item, payload, payload_bytes);
+    return true;
+  }
+  void keep_anyway(kvferry_item item, void* payload = nullptr, size_t payload_bytes = 0) const {
     const std::lock_guard lock(controls().mutex);
     controls().kept.push_back({host, item, payload, payload_bytes});
     ++controls().num_kept;
-    return true;
   }
 };
 
@@ -188,6 +192,10 @@ void put(kvferry_instance* self, const kvferry_call*, const kvferry_chunk_item* 
          size_t count) {
   for (size_t i = 0; i < count; ++i) {
     put_one(*self, items[i]);
+    if (self->is("keeps_first_put") && !std::exchange(self->has_put, true)) {
+      self->keep_anyway(items[i].id);
+      continue;
+    }
     self->complete(items[i].id, self->is("puts_no") ? KVFERRY_NO : KVFERRY_OK);
   }
 }

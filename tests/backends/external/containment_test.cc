@@ -51,6 +51,7 @@ class ExternalContainment : public testing::Test {
   uint64_t counter(const std::string& name) { return bench.metrics().counter("external_" + name); }
   double gauge(const std::string& name) { return bench.metrics().gauge("external_" + name); }
 
+  const int num_kept = ask("broken_num_kept");  // by tests before
   PluginBench bench;
 };
 
@@ -90,6 +91,32 @@ TEST_F(ExternalContainment, HangInCallCostsItsItemsAndNobodysTime) {
   ASSERT_TRUE(eventually([this] { return gauge("quarantined_items") == 0; }));
   EXPECT_EQ(counter("late_answers"), 1U);
   expect_clean_close();
+}
+
+TEST_F(ExternalContainment, APutThatEndsTooLateIsTakenOut) {
+  open("keeps_first_put");
+  const auto put = bench.put(0);
+  ASSERT_TRUE(eventually([this] { return ask("broken_num_kept") == num_kept + 1; }));
+  bench.executor().advance(kTimeout);
+  EXPECT_THAT(put.first(), StatusIs(StatusCode::kDeadlineExceeded));
+  call("broken_answer_kept");
+  EXPECT_TRUE(eventually([this] {
+    const auto is_held = bench.contains().first();
+    return is_held.has_value() && !*is_held;
+  }));
+}
+
+TEST_F(ExternalContainment, ALatePutTakesNothingOutThatAnotherHasPut) {
+  open("keeps_first_put");
+  const auto put = bench.put(0);
+  ASSERT_TRUE(eventually([this] { return ask("broken_num_kept") == num_kept + 1; }));
+  bench.executor().advance(kTimeout);
+  EXPECT_THAT(put.first(), StatusIs(StatusCode::kDeadlineExceeded));
+  EXPECT_THAT(bench.put(0).first(), IsOk());
+  call("broken_answer_kept");
+  EXPECT_EQ(counter("late_answers"), 1U);
+  EXPECT_THAT(bench.put(2).first(), IsOk()) << "after whatever the late one has queued";
+  EXPECT_THAT(bench.contains().first(), IsOkAndHolds(true));
 }
 
 TEST_F(ExternalContainment, HungPluginIsLeftBehindByClose) {

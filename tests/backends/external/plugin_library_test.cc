@@ -70,7 +70,7 @@ TEST_F(PluginLibrary, PythonModuleIsToldApart) {
 }
 
 TEST_F(PluginLibrary, OneThatEverybodyMayWriteIsRefused) {
-  EXPECT_THAT(check_plugin_permissions(path), IsOk());
+  EXPECT_THAT(trusted_plugin_file(path), IsOk());
   ASSERT_EQ(::chmod(path.c_str(), 0646), 0);
   EXPECT_THAT(load_plugin_class(path, "SimpleMemoryBackend"),
               StatusIs(StatusCode::kPermissionDenied, HasSubstr("writable for everybody")));
@@ -78,23 +78,25 @@ TEST_F(PluginLibrary, OneThatEverybodyMayWriteIsRefused) {
 
 TEST_F(PluginLibrary, OneInAFolderThatEverybodyMayWriteIsRefused) {
   ASSERT_EQ(::chmod(folder.c_str(), 0777), 0);
-  EXPECT_THAT(check_plugin_permissions(path),
+  EXPECT_THAT(trusted_plugin_file(path),
               StatusIs(StatusCode::kPermissionDenied, HasSubstr("could replace")));
   ASSERT_EQ(::chmod(folder.c_str(), 01777), 0);  // sticky, as /tmp: nobody replaces another's
-  EXPECT_THAT(check_plugin_permissions(path), IsOk());
+  EXPECT_THAT(trusted_plugin_file(path), IsOk());
 }
 
 TEST_F(PluginLibrary, LinkIsJudgedByWhatItPointsTo) {
   ASSERT_EQ(::chmod(path.c_str(), 0646), 0);
   const std::string link = folder + "/link.so";
   std::filesystem::create_symlink(path, link);
-  EXPECT_THAT(check_plugin_permissions(link), StatusIs(StatusCode::kPermissionDenied));
+  EXPECT_THAT(trusted_plugin_file(link), StatusIs(StatusCode::kPermissionDenied));
+  ASSERT_EQ(::chmod(path.c_str(), 0644), 0);
+  EXPECT_THAT(trusted_plugin_file(link), IsOkAndHolds(std::filesystem::canonical(path).string()));
 }
 
 TEST_F(PluginLibrary, OneOfAnotherUserIsRefused) {
   if (::geteuid() != 0) GTEST_SKIP() << "only root can give a file away";
   ASSERT_EQ(::chown(path.c_str(), 12345, 12345), 0);
-  EXPECT_THAT(check_plugin_permissions(path),
+  EXPECT_THAT(trusted_plugin_file(path),
               StatusIs(StatusCode::kPermissionDenied, HasSubstr("belongs to user 12345")));
 }
 

@@ -12,7 +12,10 @@ namespace {
 
 constexpr size_t kSectorBytes = 512;
 
-std::string parent_of(const std::string& path) { return path.substr(0, path.rfind('/')); }
+std::string parent_of(const std::string& path) {
+  const size_t end = path.rfind('/');
+  return end == std::string::npos || end == 0 ? "/" : path.substr(0, end);
+}
 std::string name_in(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
 bool is_aligned(std::span<const std::byte> bytes, uint64_t offset) {
@@ -97,6 +100,18 @@ SimFileSystem::Bytes SimFileSystem::surviving_bytes(const Inode& inode, SeededRn
   return bytes;
 }
 
+bool SimFileSystem::survives(const std::string& directory, std::map<std::string, bool>& fates,
+                             SeededRng& rng) const {
+  const auto found = directories_.find(directory);
+  if (found == directories_.end()) return true;  // of the machine, not of the store
+  const auto fate = fates.find(directory);
+  if (fate != fates.end()) return fate->second;
+  const bool is_there = survives(parent_of(directory), fates, rng) &&
+                        (found->second.is_durable || rng.one_in(2));
+  fates[directory] = is_there;
+  return is_there;
+}
+
 std::shared_ptr<SimFileSystem> SimFileSystem::cut_power(SeededRng& rng) {
   auto after = std::make_shared<SimFileSystem>();
   MutexLock lock(mutex_);
@@ -104,13 +119,16 @@ std::shared_ptr<SimFileSystem> SimFileSystem::cut_power(SeededRng& rng) {
   is_dead_ = true;
   after->now_ns_ = now_ns_;
   std::map<const Inode*, InodePtr> copies;
+  std::map<std::string, bool> fates;
   for (auto& [path, directory] : directories_) {
+    if (!survives(path, fates, rng)) continue;
     Names names = directory.synced;
     const uint64_t kept_in_8 = rng.below(9);
     for (const Change& change : directory.changes) {
       if (rng.below(8) < kept_in_8) apply(names, change);
     }
     Directory& found = after->directories_[path];
+    found.is_durable = true;
     for (const auto& [name, inode] : names) {
       InodePtr& copy = copies[inode.get()];
       if (copy == nullptr) {
@@ -265,6 +283,10 @@ Status SimFileSystem::sync_directory(const std::string& path) {
   }
   MutexLock lock(mutex_);
   if (is_dead_) return errno_status(EIO, "fsync");
+  for (auto& [each, child] : directories_) {
+    if (parent_of(each) == path) child.is_durable = true;
+  }
+  if (path == "/") return {};
   Directory& directory = directories_.at(path);
   directory.synced = directory.names;
   directory.changes.clear();
@@ -305,13 +327,12 @@ Status SimFileSystem::unlink(const std::string& path) {
   return {};
 }
 
-Status SimFileSystem::make_directory(const std::string& path) {
+Result<bool> SimFileSystem::make_directory(const std::string& path) {
   if (const int error = fault("make_directory", path).error; error != 0) {
-    return errno_status(error, "mkdir");
+    return make_error(errno_status(error, "mkdir"));
   }
   MutexLock lock(mutex_);
-  directories_[path];  // directories always survive: the store makes them once
-  return {};
+  return directories_.try_emplace(path).second;
 }
 
 Result<std::vector<DirectoryEntry>> SimFileSystem::list(const std::string& path) {

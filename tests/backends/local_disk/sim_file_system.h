@@ -54,7 +54,7 @@ class SimFileSystem final : public FileSystem {
   Status sync_directory(const std::string& path) override;
   Status rename(const std::string& from, const std::string& to) override;
   Status unlink(const std::string& path) override;
-  Status make_directory(const std::string& path) override;
+  Result<bool> make_directory(const std::string& path) override;
   Result<std::vector<DirectoryEntry>> list(const std::string& path) override;
   Result<FileInfo> info(int fd) override;
   Result<int> lock(const std::string& path) override;
@@ -79,6 +79,7 @@ class SimFileSystem final : public FileSystem {
     InodePtr inode;
   };
   struct Directory {
+    bool is_durable = false;  // its own name, in its parent
     Names names;
     Names synced;
     std::vector<Change> changes;
@@ -98,6 +99,8 @@ class SimFileSystem final : public FileSystem {
   InodePtr new_inode(bool counts) KVFERRY_REQUIRES(mutex_);
   void free_if_unused(Inode& inode) KVFERRY_REQUIRES(mutex_);
   static void apply(Names& names, const Change& change);
+  bool survives(const std::string& directory, std::map<std::string, bool>& fates, SeededRng& rng)
+      const KVFERRY_REQUIRES(mutex_);
   static Bytes surviving_bytes(const Inode& inode, SeededRng& rng);
 
   mutable Mutex mutex_;

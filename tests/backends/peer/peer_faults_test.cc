@@ -110,9 +110,6 @@ class PeerFaults : public ::testing::Test {
     const ContractChunk chunk = make_contract_chunk(number);
     const MemoryObjPtr obj = pool->allocate(chunk.bytes.size()).value();
     fill_object(chunk, *obj);
-    return put(number, obj, spec);
-  }
-  Status put(int number, const MemoryObjPtr& obj, const TransferSpec& spec = {}) {
     std::promise<Status> ended;
     backend->submit_put(contract_keys({number}), std::span(&obj, 1), spec,
                         [&](size_t, Status status) { ended.set_value(std::move(status)); });
@@ -188,17 +185,17 @@ TEST_F(PeerFaults, AStoreAsksThePeerThatItPushesTo) {
   EXPECT_TRUE(holds(1, ContainsIntent::kPut).value_or(false));
 }
 
-TEST_F(PeerFaults, AChunkIsNotReplacedByOneOfAnotherLayout) {
-  PeerEngine& peer = add_engine("peer");
-  ASSERT_THAT(peer.hold(2), IsOk());
+TEST_F(PeerFaults, WhatThePeerDoesNotWantIsNotKept) {
+  PeerEngine& peer = engines.emplace_back(
+      peer_engine_options("peer", transport), 16, uint16_t{0},
+      [](const CacheEngineKey& key, const MemoryObj&) {
+        return key == contract_key(1) ? Status(StatusCode::kFailedPrecondition, "another layout")
+                                      : Status();
+      });
   make_backend_over({&peer}, "peer");
-  ContractChunk chunk = make_contract_chunk(2);
-  ASSERT_EQ(chunk.record.layout.dtype, DType::kU8);
-  chunk.record.layout.dtype = DType::kF8E4M3;
-  chunk.record.chunk_digest = bound_chunk_digest(chunk.record);
-  const MemoryObjPtr obj = pool->allocate(chunk.bytes.size()).value();
-  fill_object(chunk, *obj);
-  EXPECT_THAT(put(2, obj), StatusIs(StatusCode::kFailedPrecondition, HasSubstr("another layout")));
+  EXPECT_THAT(put(1), StatusIs(StatusCode::kFailedPrecondition, HasSubstr("another layout")));
+  expect_miss(1);
+  EXPECT_THAT(put(2), IsOk());
   expect_got(2);
 }
 

@@ -37,7 +37,8 @@ inline TransferEngineOptions peer_engine_options(std::string name,
 /// An engine with a hot cache in memory that it shares with its peers.
 class PeerEngine {
  public:
-  explicit PeerEngine(TransferEngineOptions options, size_t num_chunks = 160, uint16_t port = 0)
+  explicit PeerEngine(TransferEngineOptions options, size_t num_chunks = 160, uint16_t port = 0,
+                      MemoryStore::Check check = nullptr)
       : name_(options.name),
         pool_(MemoryPool::create({.slot_bytes = kContractChunkBytes, .num_slots = num_chunks})
                   .value()),
@@ -49,7 +50,7 @@ class PeerEngine {
     context.work_pool = work_pool_.get();
     context.allocator = pool_.get();
     memory_ = make_local_cpu_backend(context, {.max_bytes = pool_->bytes()}).value();
-    store_ = std::make_unique<MemoryStore>(*memory_, *pool_);
+    store_ = std::make_unique<MemoryStore>(*memory_, *pool_, std::move(check));
     engine_ = TransferEngine::create(std::move(options)).value();
     engine_->share(store_.get());
     port_ = engine_->listen("127.0.0.1", port).value();

@@ -144,10 +144,10 @@ TEST(CacheCore, ClearTakesAPromptOutOfEverySink) {
   CacheBench bench({});
   const auto source = bench.filled(CacheBench::prompt(4 * kChunk, 1));
   bench.store(source);
-  EXPECT_EQ(bench.core->clear(source.tokens), 4U);
+  EXPECT_EQ(bench.core->clear(source.tokens).chunks, 4U);
   EXPECT_EQ(bench.core->lookup(source.tokens, false).tokens, 0);
   EXPECT_EQ(bench.stores[0]->size(), 0U);
-  EXPECT_EQ(bench.core->clear(source.tokens), 0U);
+  EXPECT_EQ(bench.core->clear(source.tokens).chunks, 0U);
 }
 
 TEST(CacheCore, WhatIsBeingStoredDoesNotComeBackAfterAClear) {
@@ -156,7 +156,7 @@ TEST(CacheCore, WhatIsBeingStoredDoesNotComeBackAfterAClear) {
   bench.stores[0]->holds_puts = true;
   auto operation = bench.core->store(source.paged(), {});
   ASSERT_TRUE(eventually([&] { return bench.stores[0]->num_held() == 2; }));
-  std::thread clearing([&] { EXPECT_EQ(bench.core->clear(source.tokens), 2U); });
+  std::thread clearing([&] { EXPECT_EQ(bench.core->clear(source.tokens).chunks, 2U); });
   bench.drain();
   bench.stores[0]->release_held();
   clearing.join();
@@ -173,7 +173,7 @@ TEST(CacheCore, WhatIsBeingGatheredIsNotPutAfterAClear) {
   const auto layers = options.layers;
   auto operation = bench.core->store(source.paged(), std::move(options));
   ASSERT_TRUE(eventually([&] { return bench.pool->usage().used_slots == 2; }));
-  EXPECT_EQ(bench.core->clear(source.tokens), 0U);
+  EXPECT_EQ(bench.core->clear(source.tokens).chunks, 0U);
   layers->complete(100);
   const StoreResult stored = operation.wait();
   EXPECT_EQ(stored.lost, 2U);
@@ -192,7 +192,7 @@ TEST(CacheCore, WhatWasReadBeforeAClearIsNotPromotedAfterIt) {
   const auto target = bench.poisoned(source.tokens);
   auto operation = bench.core->retrieve(target.paged(), {});
   ASSERT_TRUE(eventually([&] { return bench.stores[0]->num_held() == 2; }));
-  EXPECT_EQ(bench.core->clear(source.tokens), 2U);
+  EXPECT_EQ(bench.core->clear(source.tokens).chunks, 2U);
   bench.stores[0]->release_held();
   EXPECT_EQ(operation.wait().tokens, 2 * kChunk) << "it was under way";
   bench.drain();
@@ -205,7 +205,7 @@ TEST(CacheCore, WhatIsReadWhileItIsClearedIsNotPromoted) {
   const auto source = bench.filled(CacheBench::prompt(2 * kChunk, 1));
   bench.store(source);
   bench.stores[0]->holds_removes = true;
-  std::thread clearing([&] { EXPECT_EQ(bench.core->clear(source.tokens), 2U); });
+  std::thread clearing([&] { EXPECT_EQ(bench.core->clear(source.tokens).chunks, 2U); });
   EXPECT_TRUE(eventually([&] { return bench.stores[0]->num_held() == 2; }));
   const auto target = bench.poisoned(source.tokens);
   EXPECT_EQ(bench.retrieve(target).tokens, 2 * kChunk) << "it is still there";

@@ -23,10 +23,12 @@ class PeerNode {
     bool listens = true;
     std::vector<PeerAddress> peers = {};
     std::string push_to = "";
+    int32_t num_heads = 0;  ///< 0: the model's own
     std::shared_ptr<Transport> transport = nullptr;  ///< null: UCX
   };
 
   explicit PeerNode(const Options& options) {
+    if (options.num_heads > 0) model_.num_heads = options.num_heads;
     pages_.emplace(PagedKVCache::create(model_, model_.preset, 1024, 3).value());
     space_.emplace(TokenChunks::create(identity(), ChunkHasherOptions(), pages_->layout()).value());
     const std::string token_file = directory_.file("token");
@@ -124,7 +126,7 @@ class PeerNode {
     return placed;
   }
 
-  const ModelShape model_ = tiny_model();
+  ModelShape model_ = tiny_model();
   const TempDir directory_;
   std::optional<PagedKVCache> pages_;
   std::optional<TokenChunks> space_;

@@ -60,7 +60,7 @@ TEST(PeerTier, WhatIsStoredIsPushedToTheOneThatIsNamed) {
   const std::vector<uint32_t> prompt = PeerNode::prompt(seed);
   EXPECT_TRUE(a.finds(prompt));
   EXPECT_EQ(a.retrieve(prompt).tokens, kTokens);
-  EXPECT_EQ(b.engine().clear(prompt), 4U);
+  EXPECT_EQ(b.engine().clear(prompt).chunks, 4U);
   EXPECT_FALSE(a.finds(prompt)) << "a clear is of every sink";
 }
 
@@ -79,6 +79,21 @@ TEST(PeerTier, WhatAnotherPeerHoldsIsPushedAllTheSame) {
   ASSERT_TRUE(eventually([&] { return b.store(PeerNode::prompt(++seed)).status.is_ok(); }));
   EXPECT_THAT(b.store(prompt).status, IsOk());
   EXPECT_TRUE(a.finds(prompt));
+}
+
+TEST(PeerTier, WhatIsPushedInAnotherLayoutIsNotKept) {
+  const std::shared_ptr<Transport> transport = make_transport("loopback").value();
+  PeerNode a({.name = "A", .transport = transport});
+  PeerNode b({.name = "B",
+              .peers = {a.address("A")},
+              .push_to = "A",
+              .num_heads = 1,
+              .transport = transport});
+  uint32_t seed = 0;
+  ASSERT_TRUE(eventually([&] {
+    return b.store(PeerNode::prompt(++seed)).status.code() == StatusCode::kFailedPrecondition;
+  })) << "until they are connected it is kUnavailable";
+  EXPECT_EQ(a.sink("local_cpu").usage.entries, 0U);
 }
 
 TEST(PeerTier, AnEngineEndsWhileItIsAskedAndPushedTo) {

@@ -120,7 +120,7 @@ TEST_F(SinkTest, ThousandsOfKeysAreAskedForInSlices) {
   std::promise<std::vector<Holding>> promise;
   control->post([&] {
     sink->put(key(2500), chunk(), [&](const Status&) {
-      sink->contains(
+      sink->questions().contains(
           keys, ContainsIntent::kGet, TimePoint::max(),
           [&](std::vector<Holding> holdings) { promise.set_value(std::move(holdings)); });
     });
