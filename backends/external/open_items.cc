@@ -147,8 +147,7 @@ bool OpenItems::is_unwanted(const OpenItem& put, bool is_good) {
     if (other->group->kind != PluginCall::kPut || other->key != put.key) continue;
     if (is_good && !is_late) {
       other->is_superseded = true;
-    } else if (other->state != OpenItem::State::kQuarantined &&
-               (is_good || put.follows_late_put)) {
+    } else if (other->state != OpenItem::State::kQuarantined && (is_good || put.follows_late_put)) {
       other->follows_late_put = true;  // it decides
       decides = false;
     }

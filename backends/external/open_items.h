@@ -57,9 +57,9 @@ struct OpenItem {
   CacheEngineKey key;
   std::string key_text;  ///< while it is given
   std::vector<std::byte> header;
-  MemoryObjPtr obj;          ///< of a put; of a get since the plugin asked for memory
-  uint64_t call_number = 0;  ///< which call to the plugin it was given in
-  size_t held_bytes = 0;     ///< of obj, as counted against the limits
+  MemoryObjPtr obj;               ///< of a put; of a get since the plugin asked for memory
+  uint64_t call_number = 0;       ///< which call to the plugin it was given in
+  size_t held_bytes = 0;          ///< of obj, as counted against the limits
   bool is_superseded = false;     ///< a put: another of its key has ended well since
   bool follows_late_put = false;  ///< a put: one of its key, said to have failed, has come to be
 };

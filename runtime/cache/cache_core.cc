@@ -235,8 +235,9 @@ ClearResult CacheCore::clear(std::span<const uint32_t> tokens,
     });
   });
   return wait_until(promised->get_future(), context_.now() + context_.limits.store_timeout)
-      .value_or(ClearResult{0, {StatusCode::kDeadlineExceeded,
-                                "a sink did not say in time that it let go; clear again"}});
+      .value_or(ClearResult{0,
+                            {StatusCode::kDeadlineExceeded,
+                             "a sink did not say in time that it let go; clear again"}});
 }
 
 // ---- what it did, and its end

@@ -88,7 +88,8 @@ Result<std::unique_ptr<CacheEngine>> CacheEngine::create(CacheEngineOptions opti
   KVFERRY_ASSIGN_OR_RETURN(
       TokenChunks space,
       TokenChunks::create(std::move(identity), std::move(hashing), std::move(options.pages)));
-  KVFERRY_ASSIGN_OR_RETURN(auto parts, compose_cache(options.config, space, std::move(options.transport), options.logger));
+  KVFERRY_ASSIGN_OR_RETURN(auto parts, compose_cache(options.config, space,
+                                                     std::move(options.transport), options.logger));
   auto impl = std::make_unique<Impl>(std::move(parts), std::move(space), options.config);
   KVFERRY_RETURN_IF_ERROR(impl->serve_metrics(options.config.metrics));
   return std::unique_ptr<CacheEngine>(new CacheEngine(std::move(impl)));

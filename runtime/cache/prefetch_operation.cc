@@ -26,15 +26,15 @@ void PrefetchOperation::start(TimePoint deadline) {
   for (const ChunkRef& chunk : chunks_) keys.push_back(chunk.key);
   Sink& memory = context_.storage.sink(*context_.storage.memory_sink());
   memory.questions().contains(std::move(keys), ContainsIntent::kGet, deadline,
-                  [self = shared_from_this()](const std::vector<Holding>& holdings) {
-                    for (size_t i = 0; i < holdings.size(); ++i) {
-                      self->is_here_[i] = holdings[i] == Holding::kHeld;
-                    }
-                    while (!self->is_stopped_ && self->next_ < self->chunks_.size()) {
-                      self->fetch(self->next_++);
-                    }
-                    self->finish_if_done();
-                  });
+                              [self = shared_from_this()](const std::vector<Holding>& holdings) {
+                                for (size_t i = 0; i < holdings.size(); ++i) {
+                                  self->is_here_[i] = holdings[i] == Holding::kHeld;
+                                }
+                                while (!self->is_stopped_ && self->next_ < self->chunks_.size()) {
+                                  self->fetch(self->next_++);
+                                }
+                                self->finish_if_done();
+                              });
 }
 
 void PrefetchOperation::stop(const Status& why) {

@@ -47,17 +47,17 @@ std::function<void(size_t, Result<bool>)> SinkQuestions::collect(
     slice->answers.resize(count);
     slice->open = count;
   }
-  return [self = shared_from_this(), slice, done = std::move(done)](size_t item,
-                                                                    Result<bool> answer) {
-    std::vector<Result<bool>> all;
-    {
-      MutexLock lock(slice->mutex);
-      slice->answers[item] = std::move(answer);
-      if (--slice->open > 0) return;
-      all = std::move(slice->answers);
-    }
-    self->control_.post([done, all = std::move(all)] { done(all); });
-  };
+  return
+      [self = shared_from_this(), slice, done = std::move(done)](size_t item, Result<bool> answer) {
+        std::vector<Result<bool>> all;
+        {
+          MutexLock lock(slice->mutex);
+          slice->answers[item] = std::move(answer);
+          if (--slice->open > 0) return;
+          all = std::move(slice->answers);
+        }
+        self->control_.post([done, all = std::move(all)] { done(all); });
+      };
 }
 
 // ---- contains
@@ -70,8 +70,7 @@ void SinkQuestions::contains(std::vector<CacheEngineKey> keys, ContainsIntent in
   question->since = control_.clock().now();
   question->done = std::move(done);
   ++open_questions_;
-  const bool is_asked =
-      !question->keys.empty() && open_questions_ <= kMaxQuestions && !is_silent_;
+  const bool is_asked = !question->keys.empty() && open_questions_ <= kMaxQuestions && !is_silent_;
   if (!is_asked) {
     if (is_silent_ && !question->keys.empty()) ask_unwaited(question->keys.front());
     control_.post([self = shared_from_this(), question] { self->answer(question); });
@@ -79,16 +78,18 @@ void SinkQuestions::contains(std::vector<CacheEngineKey> keys, ContainsIntent in
   }
   ask_slice(question);
   if (deadline == TimePoint::max() || backend_->traits().is_memory) return;
-  control_.post_at(deadline, [self = shared_from_this(), question] { self->on_deadline(question); });
+  control_.post_at(deadline,
+                   [self = shared_from_this(), question] { self->on_deadline(question); });
 }
 
 void SinkQuestions::ask_slice(const std::shared_ptr<Question>& question) {
   const size_t count = std::min(kSlice, question->keys.size() - question->slice_begin);
   backend_->submit_contains(
       std::span(question->keys).subspan(question->slice_begin, count),
-      collect(count, [self = shared_from_this(), question](const std::vector<Result<bool>>& slice) {
-        self->on_slice(question, slice);
-      }),
+      collect(count,
+              [self = shared_from_this(), question](const std::vector<Result<bool>>& slice) {
+                self->on_slice(question, slice);
+              }),
       question->intent);
 }
 

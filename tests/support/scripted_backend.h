@@ -27,9 +27,11 @@ class ScriptedBackend final : public StorageBackend {
   std::atomic<bool> answers_late{false};  ///< gets that are held have read what they give
   std::atomic<bool> holds_puts{false};
   std::atomic<bool> holds_removes{false};
+  std::atomic<bool> holds_contains{false};
   std::atomic<bool> fails_gets{false};
   std::atomic<bool> fails_puts{false};
   std::atomic<bool> fails_contains{false};
+  std::atomic<bool> fails_removes{false};
   std::atomic<int> gets{0};
   std::atomic<int> puts{0};
 
@@ -38,6 +40,7 @@ class ScriptedBackend final : public StorageBackend {
     holds_gets = false;
     holds_puts = false;
     holds_removes = false;
+    holds_contains = false;
     std::vector<std::function<void()>> tasks;
     {
       MutexLock lock(mutex_);
@@ -76,11 +79,14 @@ class ScriptedBackend final : public StorageBackend {
  protected:
   void do_contains(std::span<const CacheEngineKey> keys, ContainsDone done) override {
     for (size_t i = 0; i < keys.size(); ++i) {
-      if (fails_contains) {
-        done(i, make_error(StatusCode::kUnavailable, "scripted"));
-      } else {
-        done(i, has(keys[i]));
-      }
+      const auto answer = [this, i, done, key = keys[i]] {
+        if (fails_contains) {
+          done(i, make_error(StatusCode::kUnavailable, "scripted"));
+        } else {
+          done(i, has(key));
+        }
+      };
+      holds_contains ? run(holds_contains, answer) : answer();
     }
   }
 
@@ -131,6 +137,10 @@ class ScriptedBackend final : public StorageBackend {
         }
         done(i, was_held);
       };
+      if (fails_removes) {
+        done(i, make_error(StatusCode::kUnavailable, "scripted"));
+        continue;
+      }
       holds_removes ? run(holds_removes, remove) : remove();
     }
   }

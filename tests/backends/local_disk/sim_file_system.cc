@@ -106,8 +106,8 @@ bool SimFileSystem::survives(const std::string& directory, std::map<std::string,
   if (found == directories_.end()) return true;  // of the machine, not of the store
   const auto fate = fates.find(directory);
   if (fate != fates.end()) return fate->second;
-  const bool is_there = survives(parent_of(directory), fates, rng) &&
-                        (found->second.is_durable || rng.one_in(2));
+  const bool is_there =
+      survives(parent_of(directory), fates, rng) && (found->second.is_durable || rng.one_in(2));
   fates[directory] = is_there;
   return is_there;
 }

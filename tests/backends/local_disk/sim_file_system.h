@@ -99,8 +99,8 @@ class SimFileSystem final : public FileSystem {
   InodePtr new_inode(bool counts) KVFERRY_REQUIRES(mutex_);
   void free_if_unused(Inode& inode) KVFERRY_REQUIRES(mutex_);
   static void apply(Names& names, const Change& change);
-  bool survives(const std::string& directory, std::map<std::string, bool>& fates, SeededRng& rng)
-      const KVFERRY_REQUIRES(mutex_);
+  bool survives(const std::string& directory, std::map<std::string, bool>& fates,
+                SeededRng& rng) const KVFERRY_REQUIRES(mutex_);
   static Bytes surviving_bytes(const Inode& inode, SeededRng& rng);
 
   mutable Mutex mutex_;

@@ -150,6 +150,18 @@ TEST(CacheCore, ClearTakesAPromptOutOfEverySink) {
   EXPECT_EQ(bench.core->clear(source.tokens).chunks, 0U);
 }
 
+TEST(CacheCore, ClearSaysWhatMayBeLeft) {
+  CacheBench bench({});
+  const auto source = bench.filled(CacheBench::prompt(4 * kChunk, 1));
+  bench.store(source);
+  bench.stores[0]->fails_removes = true;
+  const ClearResult cleared = bench.core->clear(source.tokens);
+  EXPECT_THAT(cleared.status, StatusIs(StatusCode::kUnavailable, testing::HasSubstr("sink ")));
+  bench.stores[0]->fails_removes = false;
+  EXPECT_THAT(bench.core->clear(source.tokens).status, IsOk());
+  EXPECT_EQ(bench.stores[0]->size(), 0U);
+}
+
 TEST(CacheCore, WhatIsBeingStoredDoesNotComeBackAfterAClear) {
   CacheBench bench({});
   const auto source = bench.filled(CacheBench::prompt(2 * kChunk, 1));

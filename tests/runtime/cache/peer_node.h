@@ -23,7 +23,7 @@ class PeerNode {
     bool listens = true;
     std::vector<PeerAddress> peers = {};
     std::string push_to = "";
-    int32_t num_heads = 0;  ///< 0: the model's own
+    int32_t num_heads = 0;                           ///< 0: the model's own
     std::shared_ptr<Transport> transport = nullptr;  ///< null: UCX
   };
 

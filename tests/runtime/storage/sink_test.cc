@@ -9,6 +9,7 @@
 #include "runtime/thread_executor.h"
 #include "runtime/thread_work_pool.h"
 #include "tests/support/eventually.h"
+#include "tests/support/run_on.h"
 #include "tests/support/scripted_backend.h"
 #include "tests/support/status_matchers.h"
 
@@ -27,7 +28,8 @@ CacheEngineKey key(int number) {
 
 class SinkTest : public ::testing::Test {
  protected:
-  SinkTest() {
+  explicit SinkTest(Duration put_timeout = std::chrono::seconds(30))
+      : limits{.max_in_flight_bytes = 4 * kChunkBytes, .put_timeout = put_timeout} {
     BackendContext context;
     context.name = "store";
     context.executor = control.get();
@@ -45,7 +47,7 @@ class SinkTest : public ::testing::Test {
 
   MemoryObjPtr chunk() { return pool->allocate(kChunkBytes).value(); }
 
-  const SinkLimits limits = {.max_in_flight_bytes = 4 * kChunkBytes};
+  const SinkLimits limits;
   const SteadyClock clock;
   std::unique_ptr<MemoryPool> pool =
       MemoryPool::create({.slot_bytes = kChunkBytes, .num_slots = 64}).value();
@@ -130,6 +132,82 @@ TEST_F(SinkTest, ThousandsOfKeysAreAskedForInSlices) {
   for (size_t i = 0; i < holdings.size(); ++i) {
     EXPECT_EQ(holdings[i], i == 2500 ? Holding::kHeld : Holding::kMissing) << i;
   }
+  std::promise<Removal> removed;
+  control->post([&] {
+    sink->questions().remove(keys, [&](Removal removal) { removed.set_value(std::move(removal)); });
+  });
+  const Removal removal = removed.get_future().get();
+  EXPECT_THAT(removal.status, IsOk());
+  ASSERT_EQ(removal.were_held.size(), 3000U);
+  for (size_t i = 0; i < removal.were_held.size(); ++i) {
+    EXPECT_EQ(removal.were_held[i], i == 2500) << i;
+  }
+}
+
+TEST_F(SinkTest, NobodyWaitsTwiceForABackendThatDoesNotAnswer) {
+  const auto ask = [this](TimePoint deadline) {
+    std::promise<Holding> answered;
+    control->post([&] {
+      sink->questions().contains(
+          {key(1)}, ContainsIntent::kGet, deadline,
+          [&](const std::vector<Holding>& holdings) { answered.set_value(holdings.front()); });
+    });
+    return answered.get_future().get();
+  };
+  store->holds_contains = true;
+  EXPECT_EQ(ask(clock.now() + std::chrono::milliseconds(300)), Holding::kUnknown);
+  // Without an end: who waited now would do so for ever.
+  EXPECT_EQ(ask(TimePoint::max()), Holding::kUnknown);
+  EXPECT_EQ(ask(TimePoint::max()), Holding::kUnknown);
+  EXPECT_EQ(store->num_held(), 2U) << "one that was waited for, one that was not";
+  store->release_held();
+  EXPECT_TRUE(eventually([&] { return ask(TimePoint::max()) == Holding::kMissing; }));
+}
+
+TEST_F(SinkTest, OneWhoseGetsHangHoldsNoStoreUp) {
+  store->holds_gets = true;
+  run_on(*control, [this] {
+    for (int i = 0; i < 4; ++i) {
+      sink->get(key(i), kChunkBytes, FetchPriority::kForeground, TimePoint::max(),
+                [](const Result<MemoryObjPtr>&) {});
+    }
+    sink->put(key(9), chunk(), [](const Status&) {});
+    EXPECT_TRUE(sink->is_moving());
+  });
+  EXPECT_TRUE(
+      eventually([this] { return run_on(*control, [this] { return !sink->is_moving(); }); }));
+}
+
+class ImpatientSinkTest : public SinkTest {
+ protected:
+  ImpatientSinkTest() : SinkTest(std::chrono::seconds(1)) {}
+
+  std::future<Status> put(int number) {
+    auto ended = std::make_shared<std::promise<Status>>();
+    run_on(*control, [&] {
+      sink->put(key(number), chunk(), [ended](Status status) { ended->set_value(status); });
+    });
+    return ended->get_future();
+  }
+};
+
+TEST_F(ImpatientSinkTest, ALatePutIsTakenOut) {
+  store->holds_puts = true;
+  EXPECT_THAT(put(1).get(), StatusIs(StatusCode::kDeadlineExceeded));
+  store->release_held();
+  EXPECT_TRUE(eventually([&] { return sink->stats().late_items == 1; }));
+  EXPECT_TRUE(eventually([&] { return !store->has(key(1)); }));
+}
+
+TEST_F(ImpatientSinkTest, ALatePutTakesNothingOutThatAnotherHasPut) {
+  store->holds_puts = true;
+  EXPECT_THAT(put(1).get(), StatusIs(StatusCode::kDeadlineExceeded));
+  std::future<Status> second = put(1);
+  ASSERT_TRUE(eventually([&] { return store->num_held() == 2; }));
+  store->release_held();
+  ASSERT_THAT(second.get(), IsOk());
+  EXPECT_TRUE(eventually([&] { return sink->stats().late_items == 1; }));
+  EXPECT_TRUE(store->has(key(1)));
 }
 
 }  // namespace
