@@ -115,7 +115,10 @@ void ChunkExchange::on_kept(const KeptMessage& kept) {
     status = Status(kept.code,
                     "peer '" + peer_ + "': " + detail::printable(kept.reason, kMaxReasonBytes));
   }
-  settle({kept.push_id, kept.item}, status);
+  const PushPlace place(kept.push_id, kept.item);
+  const auto found = pushes_.find(place);
+  if (found != pushes_.end()) found->second.was_turned_down = !status.is_ok();
+  settle(place, status);
 }
 
 void ChunkExchange::settle(const PushPlace& place, const Status& status) {
@@ -134,8 +137,15 @@ void ChunkExchange::finish_if_quiet(const PushPlace& place) {
   if (found == pushes_.end() || !found->second.outcome || found->second.open_transfers > 0) return;
   Push push = std::move(found->second);
   pushes_.erase(found);
+  take_back(push);
   push.obj.reset();
   push.call->done(push.item, *std::move(push.outcome));
+}
+
+void ChunkExchange::take_back(const Push& push) {
+  if (push.outcome->is_ok() || !push.was_offered || push.was_turned_down) return;
+  if (by_key_.contains(push.key)) return;  // it is pushed again
+  outputs_.send_message(AskMessage{next_id_++, PeerQuestion::kRemove, {push.key}});
 }
 
 Result<OpenObject> ChunkExchange::open_object(const CacheEngineKey& key) {
@@ -143,6 +153,7 @@ Result<OpenObject> ChunkExchange::open_object(const CacheEngineKey& key) {
     const PushPlace place = found->second.back();  // the newest
     Push& push = pushes_.at(place);
     ++push.open_transfers;
+    push.was_offered = true;
     return OpenObject{.obj = push.obj,
                       .release =
                           [this, place] {

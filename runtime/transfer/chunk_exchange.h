@@ -73,6 +73,8 @@ class ChunkExchange {
     CacheEngineKey key;
     MemoryObjPtr obj;
     int open_transfers = 0;
+    bool was_offered = false;      ///< the peer may have it by now
+    bool was_turned_down = false;  ///< by the peer, which keeps what it has
     std::optional<Status> outcome;
   };
   using PushPlace = std::pair<uint64_t, uint32_t>;  ///< message, item
@@ -81,6 +83,8 @@ class ChunkExchange {
   /// The outcome is known; it is told once nobody reads the object.
   void settle(const PushPlace& place, const Status& status);
   void finish_if_quiet(const PushPlace& place);
+  /// What was said to have failed is not to be found there.
+  void take_back(const Push& push);
   void keep(uint64_t push_id, uint32_t item, const CacheEngineKey& key, Result<MemoryObjPtr> obj);
   void say_kept(uint64_t push_id, uint32_t item, const Status& status);
   /// Runs `what` then, if this still lives. Duration 0: never.

@@ -509,6 +509,23 @@ TEST_F(ScriptedPeerFaults, APushIsReadUntilItsTransferEnds) {
   EXPECT_THAT(ended.get_future().get(), IsOk());
 }
 
+TEST_F(ScriptedPeerFaults, APushThatFailedAfterItsBytesWereOfferedIsTakenBack) {
+  connect(std::chrono::milliseconds(300));
+  std::thread peer([&] {
+    heard<PushMessage>();
+    FetchMessage fetch{1, {{contract_key(1), 0, 0}}, FetchPriority::kBackground, true};
+    EXPECT_TRUE(scripted.client().send(fetch));
+    const auto offer = heard<OfferMessage>();
+    EXPECT_TRUE(scripted.client().send(
+        AckMessage{offer.transfer_id, offer.source, ChunkOutcome::kRefused, "enough"}));
+    const auto ask = heard<AskMessage>();
+    EXPECT_EQ(ask.question, PeerQuestion::kRemove);
+    EXPECT_EQ(ask.keys, contract_keys({1}));
+  });
+  EXPECT_THAT(put(1), StatusIs(StatusCode::kDeadlineExceeded, HasSubstr("in time")));
+  peer.join();
+}
+
 TEST_F(ScriptedPeerFaults, OneThatDoesNotLetGoLosesItsConnection) {
   connect(std::chrono::seconds(20));
   const ContractChunk chunk = make_contract_chunk(1);
