@@ -39,7 +39,7 @@ enum class RemoteKind : uint8_t {
 /// The pool in host memory that all chunks lie in, and the hot cache in it.
 struct LocalCpuConfig {
   bool is_tier = true;                  ///< keep chunks there for reuse; the pool exists either way
-  size_t pool_bytes = size_t{5} << 30;  ///< 0: no pool, hence no tiers
+  size_t pool_bytes = size_t{5} << 30;  ///< at least two chunks
 };
 
 /// A directory on a local disk as a tier.
@@ -83,9 +83,9 @@ struct PluginConfig {
 
 /// Bounds that each sink has for itself.
 struct SinkConfig {
-  size_t max_in_flight_bytes = size_t{256} << 20;  ///< chunks that a sink holds in the pool
-  int64_t max_waiting_chunks = 256;  ///< behind those; what comes then is not stored there
-  int64_t breaker_failures = 5;      ///< failures in a row after which a sink is left alone
+  size_t max_in_flight_bytes = size_t{256} << 20;  ///< chunks that a sink reads and writes
+  int64_t max_waiting_chunks = 256;                ///< behind those
+  int64_t breaker_failures = 5;  ///< failures in a row after which a remote store is left alone
   Duration breaker_cooldown = std::chrono::seconds(1);  ///< so long, then one request tries it
 };
 
@@ -124,7 +124,7 @@ struct CacheConfig {
   bool save_unfull_chunk = false;          ///< keep also the last, shorter chunk of a prompt
   bool save_decode_cache = false;          ///< keep chunks of generated tokens, too
   bool use_layerwise = false;              ///< store and retrieve layer by layer
-  int64_t min_retrieve_tokens = 0;         ///< a shorter hit is not worth the way
+  int64_t min_retrieve_tokens = 0;         ///< a lookup that finds fewer finds nothing
   std::string hash_seed = "0";             ///< where the chain of chunk hashes starts
   CachePolicy policy = CachePolicy::kLru;  ///< of local_cpu and local_disk
 

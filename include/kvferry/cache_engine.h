@@ -123,6 +123,8 @@ struct SinkReport {
   uint64_t in_flight_bytes = 0;
   uint64_t max_in_flight_bytes = 0;
   uint64_t queued_items = 0;
+  uint64_t max_queued_gets = 0;  ///< of retrieves, and as many of prefetches
+  uint64_t max_queued_puts = 0;
   BackendUsage usage;
   std::map<std::string, double> own_counters;  ///< what the backend counts for itself
   std::map<std::string, double> own_gauges;
@@ -136,6 +138,10 @@ struct CacheStats {
   uint64_t stored_chunks = 0;
   uint64_t mismatched_chunks = 0;  ///< failed verification; never served
   uint64_t prefetched_chunks = 0;
+  uint64_t refused_prefetch_chunks = 0;  ///< had no room among those in flight
+  uint64_t prefetch_in_flight_bytes = 0;
+  uint64_t max_prefetch_in_flight_bytes = 0;
+  uint64_t timed_out_pins = 0;  ///< pinned chunks that pin_timeout released
   uint64_t shared_fetches = 0;  ///< joined an equal one under way
   uint64_t promotions = 0;
   uint64_t pool_bytes = 0;  ///< the bound of all chunks in memory

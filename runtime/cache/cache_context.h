@@ -36,6 +36,9 @@ struct CacheCounters {
   std::atomic<uint64_t> stored_chunks{0};
   std::atomic<uint64_t> mismatched_chunks{0};
   std::atomic<uint64_t> prefetched_chunks{0};
+  std::atomic<uint64_t> refused_prefetch_chunks{0};
+  std::atomic<uint64_t> prefetch_bytes{0};  ///< of chunks that prefetches are bringing
+  std::atomic<uint64_t> timed_out_pins{0};
   LatencyHistogram lookup_latency;
   LatencyHistogram retrieve_latency;
   LatencyHistogram store_latency;
@@ -55,7 +58,6 @@ struct CacheContext {
   // Control executor only.
   /// Chunks that a store gathers or puts right now; true: cleared since, so not to be put.
   std::unordered_map<CacheEngineKey, bool> storing;
-  size_t prefetch_bytes = 0;  ///< of chunks that prefetches are bringing
 
   TimePoint now() const { return control.clock().now(); }
 };

@@ -55,7 +55,7 @@ CacheCore::CacheCore(ThreadExecutor& control, WorkPool& copiers, MemoryPool& poo
                .logger = logger,
                .counters = {},
                .storing = {}},
-      pin_timeouts_(control, limits.pin_timeout) {}
+      pin_timeouts_(control, limits.pin_timeout, context_.counters.timed_out_pins) {}
 
 // ---- lookup
 
@@ -252,6 +252,10 @@ CacheStats CacheCore::stats() const {
   stats.stored_chunks = counters.stored_chunks.load();
   stats.mismatched_chunks = counters.mismatched_chunks.load();
   stats.prefetched_chunks = counters.prefetched_chunks.load();
+  stats.refused_prefetch_chunks = counters.refused_prefetch_chunks.load();
+  stats.prefetch_in_flight_bytes = counters.prefetch_bytes.load();
+  stats.max_prefetch_in_flight_bytes = context_.limits.prefetch_max_in_flight_bytes;
+  stats.timed_out_pins = counters.timed_out_pins.load();
   stats.shared_fetches = storage_.stats().shared_fetches;
   stats.promotions = storage_.stats().promotions;
   const MemoryPoolUsage usage = context_.pool.usage();
@@ -281,6 +285,8 @@ CacheStats CacheCore::stats() const {
     report.in_flight_bytes = from.in_flight_bytes;
     report.max_in_flight_bytes = from.max_in_flight_bytes;
     report.queued_items = from.queued_items;
+    report.max_queued_gets = sink->limits().max_queued_gets;
+    report.max_queued_puts = sink->limits().max_queued_puts;
     report.usage = sink->backend().usage();
     if (sink->counters() != nullptr) {
       report.own_counters = sink->counters()->counters();

@@ -17,6 +17,7 @@ void PrefetchOperation::start(TimePoint deadline) {
   deadline_ = deadline;
   if (!context_.storage.memory_sink().has_value()) {
     result_.refused = chunks_.size();
+    context_.counters.refused_prefetch_chunks.fetch_add(chunks_.size());
     next_ = chunks_.size();
     finish_if_done();
     return;
@@ -46,11 +47,12 @@ void PrefetchOperation::stop(const Status& why) {
 void PrefetchOperation::fetch(size_t index) {
   if (is_here_[index]) return;
   const size_t bytes = context_.space.chunk_bytes();
-  if (context_.prefetch_bytes + bytes > context_.limits.prefetch_max_in_flight_bytes) {
+  if (context_.counters.prefetch_bytes + bytes > context_.limits.prefetch_max_in_flight_bytes) {
     ++result_.refused;
+    context_.counters.refused_prefetch_chunks.fetch_add(1);
     return;
   }
-  context_.prefetch_bytes += bytes;
+  context_.counters.prefetch_bytes.fetch_add(bytes);
   ++open_;
   ChunkRequest request;
   request.key = chunks_[index].key;
@@ -99,7 +101,7 @@ void PrefetchOperation::on_fetched(size_t index, const FetchedChunk& fetched) {
 }
 
 void PrefetchOperation::end_chunk(size_t index, bool is_here) {
-  context_.prefetch_bytes -= context_.space.chunk_bytes();
+  context_.counters.prefetch_bytes.fetch_sub(context_.space.chunk_bytes());
   is_here_[index] = is_here;
   --open_;
   finish_if_done();

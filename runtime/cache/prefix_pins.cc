@@ -55,13 +55,16 @@ size_t PrefixPins::pin(const std::shared_ptr<Sink>& sink, std::vector<CacheEngin
   return static_cast<size_t>(std::find(pinned.begin(), pinned.end(), false) - pinned.begin());
 }
 
-void PrefixPins::release() {
-  if (released_.exchange(true)) return;
+size_t PrefixPins::release() {
+  if (released_.exchange(true)) return 0;
+  size_t released = 0;
   for (const auto& [weak, keys] : pinned_) {
     if (const std::shared_ptr<Sink> sink = weak.lock()) {
       sink->backend().submit_pin(keys, owner_, PinOp::kUnpin, [](size_t, const Result<bool>&) {});
+      released += keys.size();
     }
   }
+  return released;
 }
 
 void PinTimeouts::add(const std::shared_ptr<PrefixPins>& pins) {
@@ -77,7 +80,7 @@ void PinTimeouts::arm() {
     is_armed_ = false;
     const TimePoint now = control_.clock().now();
     while (!pins_.empty() && pins_.front().first <= now) {
-      if (const auto old = pins_.front().second.lock()) old->release();
+      if (const auto old = pins_.front().second.lock()) released_.fetch_add(old->release());
       pins_.pop_front();
     }
     arm();

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #include <deque>
 #include <memory>
 #include <utility>
@@ -25,8 +26,8 @@ class PrefixPins {
   size_t pin(const std::shared_ptr<Sink>& sink, std::vector<CacheEngineKey> keys,
              TimePoint deadline);
 
-  /// Unpins all. Idempotent.
-  void release();
+  /// Unpins all, and says how many that were. Idempotent.
+  size_t release();
 
  private:
   using Pinned = std::pair<std::weak_ptr<Sink>, std::vector<CacheEngineKey>>;
@@ -36,12 +37,14 @@ class PrefixPins {
   std::atomic<bool> released_{false};
 };
 
-/// Releases pins whose owner forgot them, all after the same time.
+/// Releases pins whose owner forgot them, all after the same time, and counts them in `released`.
 ///
 /// Threads: control executor only
 class PinTimeouts {
  public:
-  PinTimeouts(Executor& control, Duration timeout) : control_(control), timeout_(timeout) {}
+  /// `control` and `released` are borrowed.
+  PinTimeouts(Executor& control, Duration timeout, std::atomic<uint64_t>& released)
+      : control_(control), timeout_(timeout), released_(released) {}
 
   void add(const std::shared_ptr<PrefixPins>& pins);
 
@@ -50,6 +53,7 @@ class PinTimeouts {
 
   Executor& control_;
   const Duration timeout_;
+  std::atomic<uint64_t>& released_;
   std::deque<std::pair<TimePoint, std::weak_ptr<PrefixPins>>> pins_;  // the oldest first
   bool is_armed_ = false;
 };

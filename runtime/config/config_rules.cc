@@ -38,16 +38,12 @@ class Rules {
   bool has_peers() const { return !config_.peer.peers.empty() || !config_.peer.host.empty(); }
 
   void check_pool() {
-    const bool has_pool = config_.local_cpu.pool_bytes > 0;
-    if (!has_pool && config_.local_cpu.is_tier) {
+    if (config_.local_cpu.pool_bytes == 0) {
       findings_.fail(at({"max_local_cpu_size"}),
-                     "key 'max_local_cpu_size': is 0 although local_cpu is True; set its size, or "
-                     "local_cpu: False");
-    } else if (!has_pool && has_far_tier()) {
-      findings_.fail(at({"max_local_cpu_size"}),
-                     "key 'max_local_cpu_size': is 0, but chunks of the other tiers pass through "
-                     "the pool in host memory; set its size");
-    } else if (!config_.local_cpu.is_tier && !has_far_tier()) {
+                     "key 'max_local_cpu_size': is 0, but every chunk passes through the pool in "
+                     "host memory, with local_cpu: False too; set its size");
+    }
+    if (!config_.local_cpu.is_tier && !has_far_tier()) {
       findings_.warn(at({"local_cpu"}),
                      "there is no tier: nothing keeps chunks. Set local_cpu: True, local_disk, "
                      "remote_url, external_backends or peers");

@@ -11,6 +11,9 @@ namespace kvferry {
 namespace {
 
 constexpr size_t kMaxEchoed = 64;
+/// A sink's name is in its metrics and reports: two of one name could not be told apart.
+constexpr std::array<std::string_view, 4> kBuiltInTiers = {"local_cpu", "local_disk", "remote",
+                                                           "peer"};
 
 std::string quoted(std::string_view text) {
   return "'" + detail::printable(text, kMaxEchoed) + "'";
@@ -209,6 +212,9 @@ Verdict set_backend_names(CacheConfig& /*config*/, const YamlNode& node) {
     if (name.size() > 64 || !std::ranges::all_of(name, is_name_char)) {
       return error(quoted(name) +
                    " is no name of a backend; use up to 64 letters, digits, _ and -");
+    }
+    if (std::ranges::find(kBuiltInTiers, name) != kBuiltInTiers.end()) {
+      return error(quoted(name) + " is a tier of kvferry's own; give the backend another name");
     }
   }
   return {};

@@ -36,7 +36,9 @@ std::vector<KeySpec> make_lmcache_keys() {
        .scale = kGib,
        .least = 0,
        .most = kMaxGib,
-       .meaning = "Size of the pool in host memory, taken at the start. 0 only without any tier."},
+       .meaning = "Size of the pool in host memory, taken at the start, through which all chunks "
+                  "pass: two "
+                  "chunks at least, with local_cpu: False too."},
       {.name = "local_disk",
        .field = CustomField{"path", set_local_disk, show_local_disk},
        .meaning =
@@ -80,7 +82,9 @@ std::vector<KeySpec> make_lmcache_keys() {
        .unit = "tokens",
        .least = 0,
        .most = kMillion * 1000,
-       .meaning = "A hit of fewer tokens is not retrieved."},
+       .meaning =
+           "A lookup that finds fewer tokens says that it found none, and pins none. A retrieve "
+           "does not look at it: the engine has decided by then."},
       {.name = "blocking_timeout_secs",
        .field = [](CacheConfig& c) -> Duration& { return c.retrieve_timeout; },
        .unit = "seconds",
@@ -194,22 +198,28 @@ std::vector<KeySpec> make_own_keys() {
        .scale = kMib,
        .least = 1,
        .most = kMaxGib * 1024,
-       .meaning = "Chunks that one sink holds in the pool while it stores them."},
+       .meaning =
+           "Chunks that one sink reads and writes at a time. Prefetches get three quarters of it, "
+           "stores half, so that they leave room for retrieves; one chunk may always pass."},
       {.name = "sink_queue_chunks",
        .home = kOurs,
        .field = [](CacheConfig& c) -> int64_t& { return c.sinks.max_waiting_chunks; },
        .unit = "chunks",
-       .least = 0,
+       .least = 1,
        .most = kMillion,
-       .meaning = "Chunks that wait for one sink behind those; what comes then is not stored "
-                  "there, and counted."},
+       .meaning = "Chunks to be stored that wait for one sink. All that it has to store, these "
+                  "included, is also within the half of sink_max_in_flight_mb. A store waits for "
+                  "a sink without room as long as that ends puts; if it has ended none for "
+                  "250 ms, the chunk is not stored there, and counted."},
       {.name = "breaker_failures",
        .home = kOurs,
        .field = [](CacheConfig& c) -> int64_t& { return c.sinks.breaker_failures; },
        .unit = "failures",
        .least = 1,
        .most = kMillion,
-       .meaning = "After so many failures in a row a sink is left alone."},
+       .meaning =
+           "After so many failures in a row the remote store, or an external backend, is left "
+           "alone, each for itself. Other sinks have no such limit."},
       {.name = "breaker_cooldown_ms",
        .home = kOurs,
        .field = [](CacheConfig& c) -> Duration& { return c.sinks.breaker_cooldown; },
@@ -225,8 +235,8 @@ std::vector<KeySpec> make_own_keys() {
        .scale = kMib,
        .least = 0,
        .most = kMaxGib * 1024,
-       .meaning = "Chunks that prefetches hold in the pool until they have arrived; more wait. 0: "
-                  "no prefetch."},
+       .meaning = "Chunks that prefetches hold in the pool until they have arrived. What would be "
+                  "more is refused, and counted. 0: no prefetch."},
       {.name = "copy_threads",
        .home = kOurs,
        .field = [](CacheConfig& c) -> int64_t& { return c.copy_threads; },

@@ -93,6 +93,7 @@ class Sink : public std::enable_shared_from_this<Sink> {
   /// Takes a chunk that is no good out of it, pinned or not.
   void discard(const CacheEngineKey& key);
   const BackendCounters* counters() const { return counters_; }
+  const SinkLimits& limits() const { return limits_; }
   SinkStats stats() const KVFERRY_EXCLUDES(mutex_);
 
  private:

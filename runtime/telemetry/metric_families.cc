@@ -65,6 +65,14 @@ void add_engine(const CacheStats& stats, Families& to) {
          "Chunks that failed verification, never served", stats.mismatched_chunks);
   to.one("prefetched_chunks_total", MetricType::Counter, "Chunks that prefetches brought to memory",
          stats.prefetched_chunks);
+  to.one("prefetch_refused_total", MetricType::Counter, "Chunks that a prefetch had no room for",
+         stats.refused_prefetch_chunks);
+  to.one("prefetch_in_flight_bytes", MetricType::Gauge, "Chunks that prefetches are bringing",
+         stats.prefetch_in_flight_bytes);
+  to.one("prefetch_in_flight_limit_bytes", MetricType::Gauge, "Bound of those",
+         stats.max_prefetch_in_flight_bytes);
+  to.one("timed_out_pins_total", MetricType::Counter, "Pinned chunks that pin_timeout released",
+         stats.timed_out_pins);
   to.one("shared_fetches_total", MetricType::Counter, "Fetches that joined an equal one under way",
          stats.shared_fetches);
   to.one("promotions_total", MetricType::Counter, "Hits of lower tiers that memory took in",
@@ -116,6 +124,12 @@ void add_per_sink(const CacheStats& stats, Families& to) {
        [](const SinkReport& sink) { return sink.max_in_flight_bytes; });
   each("sink_queued_items", MetricType::Gauge, "Chunks that wait for a sink",
        [](const SinkReport& sink) { return sink.queued_items; });
+  to.begin("sink_queue_limit_items", MetricType::Gauge, "How many each of its queues takes");
+  for (const SinkReport& sink : stats.sinks) {
+    to.add({{"sink", sink.name}, {"queue", "retrieve"}}, sink.max_queued_gets);
+    to.add({{"sink", sink.name}, {"queue", "prefetch"}}, sink.max_queued_gets);
+    to.add({{"sink", sink.name}, {"queue", "store"}}, sink.max_queued_puts);
+  }
   each("sink_entries", MetricType::Gauge, "Chunks that a sink holds",
        [](const SinkReport& sink) { return sink.usage.entries; });
   each("sink_used_bytes", MetricType::Gauge, "Bytes that a sink holds",

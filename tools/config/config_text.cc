@@ -96,7 +96,6 @@ std::vector<Tier> tiers_of(const CacheConfig& config) {
 }
 
 std::string pool_text(const CacheConfig& config) {
-  if (config.local_cpu.pool_bytes == 0) return "no pool";
   return "a pool of " + size_text(config.local_cpu.pool_bytes) +
          (config.local_cpu.is_tier ? "" : ", for chunks on their way only");
 }
@@ -155,7 +154,8 @@ std::string built_text(const CacheConfig& config) {
   if (tiers.empty()) text += "  none\n";
   const SinkConfig& sinks = config.sinks;
   text += "sinks    each " + size_text(sinks.max_in_flight_bytes) + " in flight, " +
-          std::to_string(sinks.max_waiting_chunks) + " chunks waiting; left alone for " +
+          std::to_string(sinks.max_waiting_chunks) +
+          " chunks waiting; remote and external ones left alone for " +
           time_text(sinks.breaker_cooldown) + " after " + std::to_string(sinks.breaker_failures) +
           " failures in a row\n";
   text += "limits   store " + time_text(config.store_timeout) + ", retrieve " +

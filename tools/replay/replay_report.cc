@@ -23,6 +23,16 @@ std::string latency_line(const char* name, const std::vector<double>& values) {
                 percentile_of(values, 100));
 }
 
+/// What the hit rate is beside: without a bound in some sink, the optimum has none either.
+std::string optimum_text(const ReplayReport& report) {
+  if (report.optimum_capacity == 0) {
+    return format("no cache that starts empty could pass %.3f, however large",
+                  report.optimum.hit_rate());
+  }
+  return format("no cache of %zu chunks (all tiers) that starts empty could pass %.3f (Belady)",
+                report.optimum_capacity, report.optimum.hit_rate());
+}
+
 /// "12 unavailable, 3 data_loss"; what a sink just does not hold is no fault.
 std::string faults_text(const SinkReport& sink) {
   std::string text;
@@ -158,9 +168,7 @@ std::string report_table(const ReplayPlan& plan, const ReplayReport& report) {
       "%lld lost\n",
       count(report.chunks), count(report.retrieved - report.wrong), count(report.wrong),
       count(report.stored), count(report.lost));
-  out += format(
-      "  hit rate     %.3f; no cache of that size that starts empty could pass %.3f (Belady)\n",
-      report.hit_rate(), report.optimum.hit_rate());
+  out += format("  hit rate     %.3f; ", report.hit_rate()) + optimum_text(report) + "\n";
   for (size_t i = 0; i < report.stats.sinks.size(); ++i) {
     const SinkReport& sink = report.stats.sinks[i];
     const std::string held =

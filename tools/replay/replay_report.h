@@ -13,7 +13,7 @@ namespace kvferry {
 
 /// What one request asked for and got.
 struct RequestOutcome {
-  int64_t chunks = 0;            ///< full ones of its prompt
+  int64_t chunks = 0;            ///< of its prompt, as the configuration cuts it
   int64_t retrieved = 0;         ///< of these, were put into pages, verified by the engine
   int64_t wrong = 0;             ///< of these, are not what the oracle says: must never be
   std::vector<int64_t> by_sink;  ///< retrieved chunks
@@ -44,8 +44,8 @@ struct ReplayReport {
   int64_t rss_peak_bytes = 0;
   CacheStats stats;
   ChunkAccesses accesses;       ///< in the order in which requests began
-  CacheModelResult optimum;     ///< of a cache as large as all sinks together
-  size_t optimum_capacity = 0;  ///< chunks; 0: some sink has no bound that we know
+  CacheModelResult optimum;     ///< of a cache of optimum_capacity
+  size_t optimum_capacity = 0;  ///< chunks, of all sinks; 0: without bound, as some sink has none
   int64_t cut_retrieves = 0;    ///< ended early, by a deadline or a fault
   int64_t faulty_stores = 0;    ///< had a fault in at least one sink
   std::string last_fault;       ///< of either

@@ -155,7 +155,9 @@ Status ReplayRun::serve_in_pages(const std::vector<uint32_t>& tokens,
   outcome.retrieve_ms = ms_between(looked_up, retrieved);
   if (!got.status.is_ok()) outcome.retrieve_fault = got.status.to_string();
   outcome.by_sink = got.sink_tokens;
-  for (int64_t& sink : outcome.by_sink) sink /= plan_.config.chunk_tokens;
+  // Only the last chunk of a prompt may have fewer tokens; it counts as one, too.
+  const int64_t chunk_tokens = plan_.config.chunk_tokens;
+  for (int64_t& sink : outcome.by_sink) sink = (sink + chunk_tokens - 1) / chunk_tokens;
   for (const ChunkRef& chunk : chunks) {
     const SlotMapping here = slots_of(chunk, slots);
     if (chunk.token_end <= got.tokens) {

@@ -106,6 +106,9 @@ TEST(CacheCore, PinsThatAreForgottenGoAfterTheirTime) {
   for (int i = 0; i < 3; ++i) forgotten.push_back(bench.core->lookup(source.tokens, true));
   EXPECT_EQ(forgotten.back().tokens, 4 * kChunk);
   EXPECT_TRUE(eventually([&] { return memory.usage().pinned_entries == 0; }));
+  EXPECT_TRUE(eventually([&] { return bench.core->stats().timed_out_pins == 12; }));
+  forgotten.clear();
+  EXPECT_EQ(bench.core->stats().timed_out_pins, 12U) << "counted once, chunk by chunk";
 }
 
 TEST(CacheCore, PrefetchBringsChunksIntoMemoryVerified) {
@@ -133,11 +136,15 @@ TEST(CacheCore, PrefetchesPastTheirBoundAreRefused) {
   for (size_t i = 0; i < 4; ++i) memory.remove(source.key(i));
   bench.stores[0]->holds_gets = true;
   auto operation = bench.core->prefetch(source.tokens);
+  ASSERT_TRUE(eventually([&] { return bench.core->stats().refused_prefetch_chunks == 2; }));
+  EXPECT_EQ(bench.core->stats().prefetch_in_flight_bytes, 2 * bench.space->chunk_bytes());
+  EXPECT_EQ(bench.core->stats().max_prefetch_in_flight_bytes, limits.prefetch_max_in_flight_bytes);
   ASSERT_TRUE(eventually([&] { return bench.stores[0]->num_held() == 2; }));
   bench.stores[0]->release_held();
   const PrefetchResult got = operation.wait();
   EXPECT_EQ(got.refused, 2U);
   EXPECT_EQ(got.tokens, 2 * kChunk);
+  EXPECT_EQ(bench.core->stats().prefetch_in_flight_bytes, 0U);
 }
 
 TEST(CacheCore, ClearTakesAPromptOutOfEverySink) {

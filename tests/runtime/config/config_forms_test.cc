@@ -153,7 +153,7 @@ extra_config:
 }
 
 TEST(ConfigForms, PrefillToDecodeIsWarningsThatSayWhatToUse) {
-  const LoadedConfig loaded = load(R"(local_cpu: False
+  const auto loaded = load_text(R"(local_cpu: False
 max_local_cpu_size: 0
 max_local_disk_size: 0
 remote_serde: NULL
@@ -168,13 +168,15 @@ pd_buffer_size: 1073741824
 pd_buffer_device: "cuda"
 nixl_backends: [UCX]
 )");
-  const auto warnings = lines(loaded.warnings);
+  ASSERT_FALSE(loaded.has_value());
+  EXPECT_THAT(lines(loaded.error().errors), ElementsAre(HasSubstr("F:2: key 'max_local_cpu_size'")))
+      << "LMCache's example has no pool";
+  const auto warnings = lines(loaded.error().warnings);
   EXPECT_THAT(warnings, SizeIs(10));
   EXPECT_THAT(warnings, Contains("F:6: key 'enable_pd' is LMCache's, kvferry does not have it; it "
                                  "has no effect: prefill to decode goes by TransferEngine "
                                  "(docs/transfer-protocol.md)"));
   EXPECT_THAT(warnings, Contains(HasSubstr("F:1: there is no tier")));
-  EXPECT_EQ(loaded.config.local_cpu.pool_bytes, 0U);
 }
 
 TEST(ConfigForms, Peers) {

@@ -1,9 +1,6 @@
 #include "runtime/telemetry/metrics_server.h"
 
-#include <arpa/inet.h>
 #include <gtest/gtest.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <fstream>
 #include <iterator>
@@ -11,8 +8,8 @@
 #include <set>
 #include <string>
 
-#include "core/unique_fd.h"
 #include "runtime/telemetry/backend_counters.h"
+#include "tests/support/http_get.h"
 #include "tests/support/status_matchers.h"
 
 namespace kvferry {
@@ -25,6 +22,10 @@ CacheStats some_stats() {
   stats.lookups = 7;
   stats.mismatched_chunks = 2;
   stats.pool_bytes = 4096;
+  stats.refused_prefetch_chunks = 13;
+  stats.prefetch_in_flight_bytes = 17;
+  stats.max_prefetch_in_flight_bytes = 19;
+  stats.timed_out_pins = 23;
   for (LatencyReport* latency :
        {&stats.lookup_latency, &stats.retrieve_latency, &stats.store_latency}) {
     latency->upper_bounds_seconds = {0.001, 0.01};
@@ -34,36 +35,18 @@ CacheStats some_stats() {
   SinkReport& sink = stats.sinks.emplace_back();
   sink.name = "local_disk";
   sink.hits = 11;
+  sink.max_queued_gets = 29;
+  sink.max_queued_puts = 31;
   sink.misses = {{"not_held", 5}, {"data_loss", 1}};
   sink.own_counters = {{"torn", 3}};
   sink.own_gauges = {{"quarantined_bytes", 42}};
   return stats;
 }
 
-/// What a browser would get.
-std::string get(uint16_t port) {
-  const UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(port);
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
-    return "";
-  }
-  const std::string request = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-  if (::send(fd.get(), request.data(), request.size(), 0) < 0) return "";
-  std::string text;
-  std::array<char, 4096> buffer{};
-  for (ssize_t got = 0; (got = ::recv(fd.get(), buffer.data(), buffer.size(), 0)) > 0;) {
-    text.append(buffer.data(), static_cast<size_t>(got));
-  }
-  return text;
-}
-
 TEST(MetricsServer, ShowsHitsMissesByCauseBytesAndQuarantine) {
   const auto server = make_metrics_server("127.0.0.1", 0, some_stats);
   ASSERT_THAT(server, IsOk());
-  const std::string text = get((*server)->port());
+  const std::string text = http_get((*server)->port(), "/metrics");
   EXPECT_THAT(text, HasSubstr("kvferry_lookups_total 7"));
   EXPECT_THAT(text, HasSubstr("kvferry_mismatched_chunks_total 2"));
   EXPECT_THAT(text, HasSubstr("kvferry_sink_hits_total{sink=\"local_disk\"} 11"));
@@ -76,6 +59,20 @@ TEST(MetricsServer, ShowsHitsMissesByCauseBytesAndQuarantine) {
       text, HasSubstr("kvferry_backend_value{sink=\"local_disk\",name=\"quarantined_bytes\"} 42"));
 }
 
+TEST(MetricsServer, ShowsTheBoundsOfPrefetchesPinsAndQueues) {
+  const auto server = make_metrics_server("127.0.0.1", 0, some_stats);
+  ASSERT_THAT(server, IsOk());
+  const std::string text = http_get((*server)->port(), "/metrics");
+  for (const char* line :
+       {"kvferry_prefetch_refused_total 13\n", "kvferry_prefetch_in_flight_bytes 17\n",
+        "kvferry_prefetch_in_flight_limit_bytes 19\n", "kvferry_timed_out_pins_total 23\n",
+        "kvferry_sink_queue_limit_items{sink=\"local_disk\",queue=\"retrieve\"} 29\n",
+        "kvferry_sink_queue_limit_items{sink=\"local_disk\",queue=\"prefetch\"} 29\n",
+        "kvferry_sink_queue_limit_items{sink=\"local_disk\",queue=\"store\"} 31\n"}) {
+    EXPECT_THAT(text, HasSubstr(line));
+  }
+}
+
 TEST(MetricsServer, RefusesAPortThatIsTakenAndSaysWhatToDo) {
   const auto first = make_metrics_server("127.0.0.1", 0, some_stats);
   ASSERT_THAT(first, IsOk());
@@ -86,7 +83,7 @@ TEST(MetricsServer, RefusesAPortThatIsTakenAndSaysWhatToDo) {
 TEST(MetricsServer, TheDocumentAndTheBoardNameWhatIsServed) {
   const auto server = make_metrics_server("127.0.0.1", 0, some_stats);
   ASSERT_THAT(server, IsOk());
-  const std::string text = get((*server)->port());
+  const std::string text = http_get((*server)->port(), "/metrics");
   const auto names_in = [](const std::string& from, const std::regex& pattern) {
     std::set<std::string> names;
     for (auto each = std::sregex_iterator(from.begin(), from.end(), pattern);

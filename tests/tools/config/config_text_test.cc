@@ -58,6 +58,7 @@ TEST(ConfigText, SaysWhichTiersWouldBeBuiltInTheirOrder) {
               HasSubstr("prefill=10.0.0.1:7000, over ucx, 2 s an answer, pushes go to prefill"));
   EXPECT_THAT(text, HasSubstr("/mnt/kv, 1.5 GiB at most, LRU"));
   EXPECT_THAT(text, HasSubstr("redis://:***@cache:6379"));
+  EXPECT_THAT(text, HasSubstr("; remote and external ones left alone for 1 s after 5 failures"));
   EXPECT_THAT(text, Not(HasSubstr("hunter2")));
 }
 

@@ -121,6 +121,12 @@ TEST_F(PluginCheck, KeepsTheLogOfAllCases) {
   const std::string text{std::istreambuf_iterator<char>(file), {}};
   EXPECT_THAT(text, AllOf(HasSubstr("OpensAndCloses info: external_backend_loaded"),
                           HasSubstr("EveryItemEndsOnce info: contract: ExternalLogBackend Put")));
+  // Each operation of the article's backend, as the suite reached it.
+  for (const char* operation :
+       {"Put task for key: ", "Checking contains for key: ", "Get for key: ",
+        "Prefetch task for key: ", "Pin for key: ", "Unpin for key: ", "Remove for key: "}) {
+    EXPECT_THAT(text, HasSubstr("ExternalLogBackend " + std::string(operation)));
+  }
 }
 
 TEST_F(PluginCheck, CrashInOneCaseIsNamedAndTheOthersStillRun) {

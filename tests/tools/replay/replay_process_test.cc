@@ -46,6 +46,7 @@ class ReplayProcess : public ::testing::Test {
   nlohmann::json run(const std::vector<std::string>& more, int expected_exit = 0) {
     Subprocess replay(command(more));
     EXPECT_EQ(replay.wait(kRunLimit), expected_exit) << replay.out() << replay.err();
+    table = replay.out();
     return report();
   }
   nlohmann::json report() const {
@@ -82,6 +83,7 @@ class ReplayProcess : public ::testing::Test {
   }
 
   TempDir directory;
+  std::string table;  // of the last run()
 };
 
 void flip_bit(const std::filesystem::path& path, std::streamoff at) {
@@ -106,6 +108,8 @@ TEST_F(ReplayProcess, MemoryDiskAndRedisServeWhatTheyHold) {
   EXPECT_GT(sink(report, "local_cpu").at("retrieved_chunks"), 0);
   EXPECT_GT(sink(report, "local_disk").at("retrieved_chunks"), 0);
   EXPECT_GT(sink(report, "local_cpu").at("evictions").at("room"), 0);
+  EXPECT_THAT(table, HasSubstr("; no cache that starts empty could pass "))
+      << "Redis has no bound that we know";
 
   // Another engine, with nothing but what Redis has.
   std::filesystem::remove_all(disk_path());
@@ -113,6 +117,71 @@ TEST_F(ReplayProcess, MemoryDiskAndRedisServeWhatTheyHold) {
   expect_good(second);
   EXPECT_GT(sink(second, "remote").at("retrieved_chunks"), 0);
   EXPECT_GT(second.at("hit_rate"), report.at("hit_rate"));
+}
+
+TEST_F(ReplayProcess, TheSampleTraceGoesOverAllTiers) {
+  const auto redis = RedisServer::start();
+  if (!redis) GTEST_SKIP() << "redis-server is not installed (scripts/setup test)";
+  configure("remote_url: " + redis->tcp_url() + "\n");
+  const nlohmann::json report = run({"--trace", KVFERRY_SAMPLE_TRACE});
+  expect_good(report);
+  expect_below_optimum(report);
+  EXPECT_EQ(report.at("workload"), KVFERRY_SAMPLE_TRACE);
+  EXPECT_EQ(report.at("requests"), 60);
+  EXPECT_GT(report.at("chunks_retrieved"), 0);
+  for (const char* name : {"local_cpu", "local_disk", "remote"}) {
+    EXPECT_GT(sink(report, name).at("puts"), 0) << name;
+    EXPECT_EQ(sink(report, name).at("failed_puts"), 0) << name;
+  }
+}
+
+TEST_F(ReplayProcess, AShorterLastChunkCountsAsOneInItsTier) {
+  configure("save_unfull_chunk: True\n");
+  const std::string trace = directory.file("trace.jsonl");
+  const std::string prompt = "\"input_length\": 700, \"output_length\": 1, \"hash_ids\": [1, 2]}\n";
+  std::ofstream(trace) << "{\"timestamp\": 0, " << prompt << "{\"timestamp\": 1, " << prompt;
+  const nlohmann::json report = run({"--trace", trace, "--clients", "1"});
+  expect_good(report);
+  EXPECT_EQ(report.at("chunks_retrieved"), 3) << "256 tokens, 256, 188";
+  EXPECT_EQ(sink(report, "local_cpu").at("retrieved_chunks"), 3);
+  EXPECT_EQ(sink(report, "local_cpu").at("hit_rate"), 0.5);
+}
+
+TEST_F(ReplayProcess, TheCapacityCurveRisesToWhatTheOptimumOfAllChunksIs) {
+  configure();
+  const nlohmann::json report = run({"--requests", "30", "--capacity-curve"});
+  expect_good(report);
+  EXPECT_THAT(table, HasSubstr(" chunks (all tiers) that starts empty could pass "));
+  EXPECT_THAT(table, HasSubstr("Hit rate by policy, as a model of one cache"));
+  EXPECT_THAT(table, HasSubstr("L LRU, F FIFO, S S3FIFO, O optimum"));
+  const nlohmann::json curve = report.at("capacity_curve");
+  ASSERT_GT(curve.size(), 2U);
+  double before = 0;
+  for (const auto& point : curve) {
+    EXPECT_GE(point.at("optimum"), before);
+    before = point.at("optimum").get<double>();
+    for (const char* policy : {"LRU", "FIFO", "S3FIFO"}) {
+      EXPECT_LE(point.at(policy), before) << policy;
+    }
+  }
+  EXPECT_EQ(curve.back().at("optimum"), curve.back().at("LRU")) << "there is room for all";
+  EXPECT_EQ(curve.back().at("capacity_bytes"), curve.back().at("capacity_chunks").get<int64_t>() *
+                                                   report.at("chunk_bytes").get<int64_t>());
+  EXPECT_GT(before, 0);
+  EXPECT_FALSE(run({"--requests", "1"}).contains("capacity_curve"));
+}
+
+TEST_F(ReplayProcess, SpeedKeepsTheTimestampsOfATrace) {
+  configure();
+  const std::string trace = directory.file("trace.jsonl");
+  const std::string prompt = "\"input_length\": 300, \"output_length\": 1, \"hash_ids\": [1]}\n";
+  std::ofstream(trace) << "{\"timestamp\": 5000, " << prompt << "{\"timestamp\": 6000, " << prompt;
+  const nlohmann::json report = run({"--trace", trace, "--speed", "2"});
+  expect_good(report);
+  EXPECT_EQ(report.at("speed"), 2);
+  EXPECT_EQ(report.at("requests"), 2);
+  EXPECT_GE(report.at("seconds"), 0.5) << "the second is not before its time";
+  EXPECT_TRUE(run({"--trace", trace}).at("speed").is_null());
 }
 
 TEST_F(ReplayProcess, ARedisThatDiesAndComesBackCostsMissesOnly) {
@@ -137,6 +206,11 @@ TEST_F(ReplayProcess, ARedisThatDiesAndComesBackCostsMissesOnly) {
                               remote.at("failed_puts").get<int64_t>();
   EXPECT_GT(unavailable, 0);
   EXPECT_GT(remote.at("retrieved_chunks"), 0);
+  // The deadlines of the configuration, with slack for a busy machine: nothing hangs.
+  constexpr double kSlackMs = 10'000;
+  EXPECT_LT(report.at("lookup").at("max_ms"), 3'000 + kSlackMs);
+  EXPECT_LT(report.at("retrieve").at("max_ms"), 10'000 + kSlackMs);
+  EXPECT_LT(report.at("store").at("max_ms"), 10'000 + kSlackMs);
 }
 
 TEST_F(ReplayProcess, FlippedTruncatedAndForeignFilesAreMisses) {
@@ -190,17 +264,22 @@ TEST_F(ReplayProcess, WhatCannotWorkIsOneLineAndExitCode2) {
     EXPECT_EQ(replay.wait(kRunLimit), 2) << text;
     EXPECT_THAT(replay.err(), HasSubstr(what));
     EXPECT_EQ(std::count(replay.err().begin(), replay.err().end(), '\n'), 1) << replay.err();
+    EXPECT_EQ(replay.out(), "");
   };
-  const std::string log = "external_backends: log\nextra_config:\n";
+  const std::string log = "max_local_cpu_size: 0.05\nexternal_backends: log\nextra_config:\n";
   refused(log, "module_path");
   refused(log +
               "  external_backend.log.module_path: /nowhere/liblog.so\n"
               "  external_backend.log.class_name: ExternalLogBackend\n",
           "/nowhere/liblog.so");
   refused(log + "  external_backend.log.module_path: liblog.so\n", "class_name is not set");
+  refused(log + "  external_backend.log.module_path: " LOG_BACKEND
+                "\n  external_backend.log.class_name: Other\n",
+          "ExternalLogBackend");
   refused("max_local_cpu_size: 0.001\n", "max_local_cpu_size");
   refused("chunk_sise: 64\n", "chunk_size");
-  refused("local_disk: /proc/nowhere\nmax_local_disk_size: 1\n", "local_disk");
+  refused("max_local_cpu_size: 0.05\nlocal_disk: /proc/nowhere\nmax_local_disk_size: 1\n",
+          "local_disk");
 }
 
 }  // namespace
