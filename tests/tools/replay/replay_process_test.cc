@@ -154,7 +154,7 @@ TEST_F(ReplayProcess, TheCapacityCurveRisesToWhatTheOptimumOfAllChunksIs) {
   EXPECT_THAT(table, HasSubstr(" chunks (all tiers) that starts empty could pass "));
   EXPECT_THAT(table, HasSubstr("Hit rate by policy, as a model of one cache"));
   EXPECT_THAT(table, HasSubstr("L LRU, F FIFO, S S3FIFO, O optimum"));
-  const nlohmann::json curve = report.at("capacity_curve");
+  const nlohmann::json& curve = report.at("capacity_curve");
   ASSERT_GT(curve.size(), 2U);
   double before = 0;
   for (const auto& point : curve) {
