@@ -12,8 +12,9 @@ namespace kvferry {
 
 /// A remote store, and what it may cost.
 struct RemoteOptions {
-  /// Which store, and how long and by how many connections it is asked: a request that takes longer
-  /// ends kUnavailable. Of a directory, `connections` is the number of files worked on at once.
+  /// Which store, and how long and by how many connections it is asked: a request to Redis that
+  /// takes longer ends kUnavailable. Of a directory, `connections` is the number of files worked on
+  /// at once.
   RemoteConfig store;
   /// Items that may wait for their turn; more end kResourceExhausted.
   size_t max_queued = 4096;

@@ -174,7 +174,8 @@ std::vector<KeySpec> make_own_keys() {
        .scale = kMilliseconds,
        .least = 1,
        .most = kDayMs,
-       .meaning = "Deadline of one request to the remote store."},
+       .meaning = "Deadline of one request to a Redis server. A file system has none: what hangs "
+                  "there is not waited for a second time."},
       {.name = "remote_connections",
        .home = kOurs,
        .field = [](CacheConfig& c) -> int64_t& { return c.remote.connections; },
