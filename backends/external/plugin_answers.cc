@@ -118,6 +118,7 @@ void PluginInstance::note_answer(const Status& status) {
     const bool was_open = breaker_.is_open();
     if (counts_as_failure(status)) {
       breaker_.failed(services_.now());
+      last_failure_ = status.to_string();
     } else {
       breaker_.succeeded();
     }

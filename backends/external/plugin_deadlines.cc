@@ -34,6 +34,7 @@ void PluginInstance::note_late(const std::vector<OpenItems::Ptr>& expired, TimeP
     breaker_.failed(now);
     const bool is_of_call = is_given && item->call_number == call_number_;
     if (is_in_call_ && (is_of_call || now - call_started_ >= limits_.timeout)) is_stuck_ = true;
+    last_failure_ = lateness_of(*item, is_stuck_).to_string();
   }
 }
 

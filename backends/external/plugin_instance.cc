@@ -132,6 +132,7 @@ void PluginInstance::publish() {
   bool is_stuck = false;
   bool is_open = false;
   bool has_opened = false;
+  std::string last_failure;
   {
     MutexLock lock(mutex_);
     quarantined = items_.quarantined();
@@ -139,11 +140,13 @@ void PluginInstance::publish() {
     is_open = breaker_.is_open();
     has_opened = is_open && !was_breaker_open_;
     was_breaker_open_ = is_open;
+    if (has_opened) last_failure = last_failure_;
   }
   if (has_opened) {
     services_.add("external_breaker_opened", 1);
     services_.log(LogLevel::kWarn, "external_breaker_opened backend=" + services_.name() +
-                                       " failures=" + std::to_string(limits_.breaker_failures));
+                                       " failures=" + std::to_string(limits_.breaker_failures) +
+                                       " error=\"" + last_failure + "\"");
   }
   services_.set("external_quarantined_items", static_cast<double>(quarantined.items));
   services_.set("external_quarantined_bytes", static_cast<double>(quarantined.bytes));

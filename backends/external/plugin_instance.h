@@ -115,6 +115,7 @@ class PluginInstance : public std::enable_shared_from_this<PluginInstance> {
   Status start_status_ KVFERRY_GUARDED_BY(mutex_);
   OpenItems items_ KVFERRY_GUARDED_BY(mutex_);
   CircuitBreaker breaker_ KVFERRY_GUARDED_BY(mutex_);
+  std::string last_failure_ KVFERRY_GUARDED_BY(mutex_);       // that the breaker counted
   bool was_breaker_open_ KVFERRY_GUARDED_BY(mutex_) = false;  // when last published
   PostedTasks tasks_ KVFERRY_GUARDED_BY(mutex_);
   std::deque<kvferry_item> cancels_ KVFERRY_GUARDED_BY(mutex_);

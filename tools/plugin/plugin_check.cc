@@ -67,6 +67,10 @@ Result<CaseVerdict> load_and_run(const PluginCheckFlags& flags, const CaseReport
   for (const CheckCase& each : check_cases(checked.traits)) {
     names += " " + each.name;  // NOLINT(performance-inefficient-string-concatenation)
     if (each.name == *flags.case_name) {
+      if (!each.why_skipped.empty()) {
+        return make_error(StatusCode::kFailedPrecondition,
+                          "--case: " + each.name + " is not for this backend: " + each.why_skipped);
+      }
       return run_case(each, external, checked.traits, keep(std::move(log)), reporter);
     }
   }

@@ -1,6 +1,9 @@
+#include <algorithm>
+#include <array>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <string_view>
 #include <system_error>
 
 #include "kvferry/status.h"
@@ -11,6 +14,11 @@ namespace kvferry {
 namespace {
 
 constexpr size_t kMaxNameBytes = 64;
+
+/// Targets of CMake, and what a configuration of kvferry takes for a tier of its own.
+constexpr std::array<std::string_view, 11> kTaken = {
+    "all",     "clean",      "help", "install", "kvferry", "local_cpu",
+    "package", "local_disk", "peer", "remote",  "test"};
 
 bool is_name(const std::string& name) {
   if (name.empty() || name.size() > kMaxNameBytes || name[0] < 'a' || name[0] > 'z') return false;
@@ -48,6 +56,9 @@ int run_plugin_new(const PluginNewFlags& flags) {
     return fail(2,
                 "a name is lower-case letters, digits and '_', at most 64, and starts with a "
                 "letter");
+  }
+  if (std::ranges::find(kTaken, flags.name) != kTaken.end()) {
+    return fail(2, "'" + flags.name + "' is taken by CMake or by kvferry; choose another name");
   }
   const std::filesystem::path folder = flags.folder.value_or(flags.name);
   std::error_code error;

@@ -10,12 +10,11 @@ if(NOT CMAKE_BUILD_TYPE)
   set(CMAKE_BUILD_TYPE RelWithDebInfo)  # fast, and a crash can be traced to its line
 endif()
 find_package(kvferry REQUIRED)
-include(GNUInstallDirs)
 
 add_library(@NAME@ MODULE @NAME@.cc)
 target_link_libraries(@NAME@ PRIVATE kvferry::api)
 set_target_properties(@NAME@ PROPERTIES CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
-install(TARGETS @NAME@ LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/kvferry/plugins)
+install(TARGETS @NAME@ LIBRARY DESTINATION lib/kvferry/plugins)  # where kvferry looks
 
 include(CTest)
 if(BUILD_TESTING)
@@ -58,7 +57,7 @@ class @CLASS@ final : public plugin::Backend {
   static constexpr plugin::Traits kTraits = {.retains = true, .pins = false, .persists = false};
 
   explicit @CLASS@(plugin::Host host)
-      : Backend(host), max_bytes_(std::stoull(host.setting_or("max_bytes", "1073741824"))) {}
+      : Backend(host), max_bytes_(host.number_or("max_bytes", 1073741824)) {}
 
   bool contains(std::string_view key) override { return chunks_.count(std::string(key)) > 0; }
 
@@ -71,6 +70,7 @@ class @CLASS@ final : public plugin::Backend {
     bytes_ += size;
     chunks_[std::string(key)] = {{chunk.header.begin(), chunk.header.end()},
                                  {chunk.payload.begin(), chunk.payload.end()}};
+    tell_usage();
   }
 
   bool get(std::string_view key, plugin::GetRequest& request) override {
@@ -93,8 +93,11 @@ class @CLASS@ final : public plugin::Backend {
     if (found == chunks_.end()) return false;
     bytes_ -= found->second.header.size() + found->second.payload.size();
     chunks_.erase(found);
+    tell_usage();
     return true;
   }
+  /// For reports and metrics. One that makes room by itself says its capacity, too.
+  void tell_usage() const { host().set_usage({.entries = chunks_.size(), .bytes = bytes_}); }
 
   const size_t max_bytes_;
   size_t bytes_ = 0;
@@ -130,7 +133,7 @@ A storage backend for kvferry.
 cmake -S . -B build -DCMAKE_PREFIX_PATH=<where kvferry is installed>
 cmake --build build
 ctest --test-dir build --output-on-failure
-cmake --install build        # or packages: (cd build && cpack)
+cmake --install build --prefix PREFIX    # or packages: (cd build && cpack)
 ```
 
 In kvferry's configuration:

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <charconv>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -10,6 +11,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <utility>
 
 #include "kvferry/plugin_abi.h"
@@ -69,6 +71,16 @@ class Host {
   }
   std::string setting_or(const std::string& key, const std::string& otherwise) const {
     return setting(key).value_or(otherwise);
+  }
+  /// A setting that is a whole number. Throws: Error when it is none.
+  uint64_t number_or(const std::string& key, uint64_t otherwise) const {
+    const auto text = setting(key);
+    if (!text) return otherwise;
+    uint64_t number = 0;
+    const char* const end = text->data() + text->size();
+    const auto [read, error] = std::from_chars(text->data(), end, number);
+    if (error == std::errc() && read == end) return number;
+    throw Error(KVFERRY_INVALID_ARGUMENT, "'" + key + "' is '" + *text + "', no whole number");
   }
   /// A setting without which there can be no backend: call it from the constructor.
   std::string required_setting(const std::string& key) const {

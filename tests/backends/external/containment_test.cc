@@ -393,6 +393,8 @@ TEST_F(ExternalContainment, BreakerLeavesAFailingPluginAlone) {
                   StatusIs(StatusCode::kUnavailable, HasSubstr("the server is away")),
                   StatusIs(StatusCode::kUnavailable, HasSubstr("3 times"))));
   EXPECT_EQ(counter("breaker_opened"), 1U);
+  EXPECT_THAT(bench.log().lines(), testing::Contains(AllOf(HasSubstr("external_breaker_opened"),
+                                                           HasSubstr("the server is away"))));
 }
 
 TEST_F(ExternalContainment, LogIsBoundedInLinesAndLength) {

@@ -112,6 +112,8 @@ TEST_F(PluginCheck, RunsOneCaseAloneForADebugger) {
   EXPECT_THAT(one.out(), HasSubstr("PASS  RemoveAnswers"));
   EXPECT_THAT(refusal({C_BACKEND, "--case", "Nothing"}),
               AllOf(HasSubstr("no case 'Nothing'"), HasSubstr(" MixedTraffic ")));
+  EXPECT_THAT(refusal({C_BACKEND, "--case", "HoldsNothing"}),
+              HasSubstr("HoldsNothing is not for this backend"));
 }
 
 TEST_F(PluginCheck, KeepsTheLogOfAllCases) {

@@ -50,7 +50,7 @@ TEST_F(PluginCommand, NewWritesAProject) {
 }
 
 TEST_F(PluginCommand, NewRefusesNamesThatAreNone) {
-  for (const char* name : {"", "My", "1a", "a-b", "../a", "a b"}) {
+  for (const char* name : {"", "My", "1a", "a-b", "../a", "a b", "test", "remote"}) {
     PluginNewFlags flags{.name = name, .folder = folder + "/x"};
     EXPECT_EQ(run(run_plugin_new, flags).first, 2) << name;
   }
