@@ -118,6 +118,7 @@ TEST_F(SinkTest, OneThatGivesNothingForLongIsNotAskedForMore) {
 
 TEST_F(SinkTest, ThousandsOfKeysAreAskedForInSlices) {
   std::vector<CacheEngineKey> keys;
+  keys.reserve(3000);
   for (int i = 0; i < 3000; ++i) keys.push_back(key(i));
   std::promise<std::vector<Holding>> promise;
   control->post([&] {
@@ -185,7 +186,7 @@ class ImpatientSinkTest : public SinkTest {
   std::future<Status> put(int number) {
     auto ended = std::make_shared<std::promise<Status>>();
     run_on(*control, [&] {
-      sink->put(key(number), chunk(), [ended](Status status) { ended->set_value(status); });
+      sink->put(key(number), chunk(), [ended](const Status& status) { ended->set_value(status); });
     });
     return ended->get_future();
   }
