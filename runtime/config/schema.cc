@@ -37,8 +37,7 @@ std::vector<KeySpec> make_lmcache_keys() {
        .least = 0,
        .most = kMaxGib,
        .meaning = "Size of the pool in host memory, taken at the start, through which all chunks "
-                  "pass: two "
-                  "chunks at least, with local_cpu: False too."},
+                  "pass: two chunks at least, with local_cpu: False too."},
       {.name = "local_disk",
        .field = CustomField{"path", set_local_disk, show_local_disk},
        .meaning =

@@ -10,6 +10,7 @@ namespace {
 constexpr Duration kPutStandstill = std::chrono::milliseconds(250);
 /// One with gets that has ended none for so long is not asked for more.
 constexpr Duration kGetStandstill = std::chrono::seconds(2);
+
 }  // namespace
 
 class SinkTicket {

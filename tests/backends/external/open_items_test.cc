@@ -68,6 +68,20 @@ TEST_F(OpenItemsOrder, PutsDoNotStarve) {
   EXPECT_EQ(gets_before, PriorityTurns::kPatience);
 }
 
+TEST_F(OpenItemsOrder, AFullQuarantineHoldsBackWhatIsQueued) {
+  const size_t limit = PluginLimits().max_quarantined_items;
+  for (size_t i = 0; i <= limit; ++i) add(PluginCall::kContains, i);
+  OpenItems::Ptr last;
+  for (size_t i = 0; i < limit; ++i) {
+    ASSERT_TRUE(items.can_take()) << i;
+    last = items.quarantine(items.take(i).at(0)->id);
+  }
+  EXPECT_FALSE(items.can_take());
+  EXPECT_TRUE(items.take(limit).empty());
+  items.remove_given(last->id);
+  EXPECT_THAT(take_all(), ElementsAre(limit));
+}
+
 TEST_F(OpenItemsOrder, WhatWasNeverGivenGoesWithTheQueues) {
   add(PluginCall::kPut, 0);
   add(PluginCall::kGet, 1);

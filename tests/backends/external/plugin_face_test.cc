@@ -21,7 +21,9 @@ class ModalBackend final : public Backend {
   static constexpr Traits kTraits = {.retains = false, .pins = true, .persists = true};
 
   ModalBackend(Host host, const std::string& name)
-      : Backend(host), name_(name), mode_(host.required_setting("mode")) {}
+      : Backend(host), name_(name), mode_(host.required_setting("mode")) {
+    host.number_or("number", 0);
+  }
   ~ModalBackend() override {
     if (thread_.joinable()) thread_.join();
   }
@@ -116,6 +118,18 @@ TEST(PluginFace, WhatIsNotOverriddenSaysSo) {
 
 TEST(PluginFace, ThrowingConstructorMakesNoInstance) {
   EXPECT_EQ(error_of([] { TestHost host(plugin(), "ModalBackend"); }), "'mode' is not set");
+}
+
+TEST(PluginFace, NumbersThatAreNoneMakeNoInstance) {
+  const auto open_with = [](const std::string& number) {
+    return error_of([&] {
+      TestHost host(plugin(), "ModalBackend", {{"mode", ""}, {"number", number}});
+    });
+  };
+  for (const char* number : {"", "1GB", "1e9", "-1", "18446744073709551616"}) {
+    EXPECT_EQ(open_with(number), "'number' is '" + std::string(number) + "', no whole number");
+  }
+  EXPECT_EQ(open_with("18446744073709551615"), open_with("0"));
 }
 
 TEST(PluginFace, PostedTasksRunOnceAndAtTheLatestBeforeTheEnd) {

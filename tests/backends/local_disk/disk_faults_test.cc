@@ -406,6 +406,14 @@ TEST_F(DiskFaults, RefusedDirectIoIsSaidAndGoneRoundOf) {
   EXPECT_EQ(rig.version_held(0), 0);
 }
 
+TEST_F(DiskFaults, ARingThatIsAskedForIsRefusedWithoutDirectIo) {
+  files->refuse_direct();
+  LocalDiskOptions options = sim_options();
+  options.io = DiskIo::kIoUring;
+  EXPECT_THAT(DiskRig(options, files).opened(),
+              StatusIs(StatusCode::kFailedPrecondition, HasSubstr("refuses O_DIRECT")));
+}
+
 TEST_F(DiskFaults, MissingRingIsAnErrorOnlyIfItIsAskedFor) {
   LocalDiskOptions options = sim_options();
   options.io = DiskIo::kIoUring;
