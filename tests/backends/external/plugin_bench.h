@@ -16,6 +16,7 @@
 #include "runtime/detached_thread.h"
 #include "runtime/memory/memory_pool.h"
 #include "tests/support/eventually.h"
+#include "tests/support/recorded_log.h"
 #include "tests/support/small_chunk.h"
 #include "tests/support/status_matchers.h"
 
@@ -101,23 +102,6 @@ class RecordedMetrics final : public BackendMetrics {
   mutable Mutex mutex_;
   std::map<std::string, uint64_t> counters_ KVFERRY_GUARDED_BY(mutex_);
   std::map<std::string, double> gauges_ KVFERRY_GUARDED_BY(mutex_);
-};
-
-class RecordedLog final : public Logger {
- public:
-  bool enabled(LogLevel) const override { return true; }
-  void log(LogLevel, std::string_view line) override {
-    MutexLock lock(mutex_);
-    lines_.emplace_back(line);
-  }
-  std::vector<std::string> lines() const {
-    MutexLock lock(mutex_);
-    return lines_;
-  }
-
- private:
-  mutable Mutex mutex_;
-  std::vector<std::string> lines_ KVFERRY_GUARDED_BY(mutex_);
 };
 
 /// The outcomes of one batch, as they come in. Copies share them.

@@ -8,11 +8,11 @@
 #include <string>
 #include <vector>
 
-#include "kvferry/mutex.h"
 #include "tests/support/engine_pair.h"
 #include "tests/support/eventually.h"
 #include "tests/support/http_get.h"
 #include "tests/support/open_fds.h"
+#include "tests/support/recorded_log.h"
 #include "tests/support/status_matchers.h"
 #include "workload/engine/paged_kv_cache.h"
 #include "workload/processes/server_process.h"
@@ -25,24 +25,6 @@ using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-
-class Warnings final : public Logger {
- public:
-  bool enabled(LogLevel level) const override { return level >= LogLevel::kWarn; }
-  void log(LogLevel level, std::string_view line) override {
-    if (!enabled(level)) return;
-    MutexLock lock(mutex_);
-    lines_.emplace_back(line);
-  }
-  std::vector<std::string> lines() const {
-    MutexLock lock(mutex_);
-    return lines_;
-  }
-
- private:
-  mutable Mutex mutex_;
-  std::vector<std::string> lines_ KVFERRY_GUARDED_BY(mutex_);
-};
 
 size_t count_threads() {
   const std::filesystem::directory_iterator tasks("/proc/self/task");
@@ -98,7 +80,7 @@ class CacheEngineTest : public ::testing::Test {
 
   const TempDir directory;
   std::optional<PagedKVCache> pages;
-  Warnings log;
+  RecordedLog log{LogLevel::kWarn};
   CacheConfig config;
 };
 
