@@ -74,10 +74,13 @@ else()
   kvferry_report("CUDA" 0 "" "switched off by KVFERRY_CUDA: the host device only")
 endif()
 
-# What sees the CUDA runtime's headers links this; empty without CUDA.
+# What sees the CUDA runtime's headers links this; empty without CUDA. An executable with the property
+# KVFERRY_SIM_CUDA gets the simulated runtime of tests/sim_cuda in its place.
 add_library(kvferry_cudart INTERFACE)
 if(KVFERRY_HAVE_CUDA)
-  target_link_libraries(kvferry_cudart INTERFACE CUDA::cudart_static)
+  set(simulated $<BOOL:$<TARGET_PROPERTY:KVFERRY_SIM_CUDA>>)
+  target_link_libraries(kvferry_cudart
+                        INTERFACE $<IF:${simulated},kvferry_sim_cuda,CUDA::cudart_static>)
 endif()
 
 find_package(UCX 1.13)

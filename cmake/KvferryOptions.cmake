@@ -52,6 +52,8 @@ if(KVFERRY_SANITIZE)
   set(sanitize_flags -fsanitize=${KVFERRY_SANITIZE} -fno-sanitize-recover=all
                      -fno-omit-frame-pointer)
   list(APPEND cxx_flags ${sanitize_flags})
+  list(JOIN sanitize_flags "," sanitize_flags_of_nvcc)
+  list(APPEND cuda_flags -Xcompiler=${sanitize_flags_of_nvcc})
   target_link_options(kvferry_build_flags INTERFACE ${sanitize_flags})
 endif()
 target_compile_options(

@@ -1,22 +1,11 @@
 #include "cuda/device_query.h"
 
-#if KVFERRY_HAVE_CUDA
 #include <cuda_runtime_api.h>
-#endif
+
+#include "cuda/cuda_status.h"
 
 namespace kvferry {
-
-#if KVFERRY_HAVE_CUDA
 namespace {
-
-Status cuda_status(cudaError_t error, const char* operation) {
-  if (error == cudaSuccess) return Status();
-  cudaGetLastError();  // the runtime would report it once more to the next caller
-  const bool absent = error == cudaErrorNoDevice || error == cudaErrorInsufficientDriver;
-  return Status::native(
-      absent ? StatusCode::kNotFound : StatusCode::kInternal, ErrorDomain::kCuda, error,
-      std::string(operation) + ": " + cudaGetErrorName(error) + ", " + cudaGetErrorString(error));
-}
 
 Result<CudaDeviceInfo> query_device(int device) {
   cudaDeviceProp properties;
@@ -65,11 +54,5 @@ Result<std::vector<CudaDeviceInfo>> query_cuda_devices() {
   }
   return devices;
 }
-#else
-Result<std::vector<CudaDeviceInfo>> query_cuda_devices() {
-  return make_error(StatusCode::kUnimplemented,
-                    "built without CUDA; configure with nvcc on PATH or KVFERRY_CUDA=ON");
-}
-#endif
 
 }  // namespace kvferry

@@ -27,7 +27,7 @@ struct CudaDeviceInfo {
 ///
 /// Threads: any thread. Creates no context.
 /// Errors:  kUnimplemented if kvferry was built without CUDA; kNotFound if there is no driver, one
-///   too old, or no device, with the CUDA code; kInternal for any other CUDA error
+///   too old, or no device; else as cuda_status()
 Result<std::vector<CudaDeviceInfo>> query_cuda_devices();
 
 }  // namespace kvferry

@@ -2,6 +2,8 @@
 #include <string>
 #include <type_traits>
 
+#include "cuda/cuda_device_guard.h"
+#include "cuda/cuda_status.h"
 #include "kernels/paged_copy_cuda.h"
 
 namespace kvferry {
@@ -71,16 +73,15 @@ struct DeviceWarp {
 // Shared: none
 // Flight: 64 bytes a lane, 16 KiB a block
 // Needs:  kBytes divides every address and stride; launch_paged_copy sees to it
+// Regs:   two blocks an SM; left to itself ptxas spills for a third (tests/kernels/ptx)
 // Speed:  not measured: no GPU was at hand
 // Source: geometry after SGLang's warp-per-row kernels, hint after LMCache's multi-layer kernel
 template <CopyDirection kDirection, int kBytes>
-__global__ void __launch_bounds__(kThreads) paged_copy_kernel(const PagedCopyDevice copy) {
+__global__ void __launch_bounds__(kThreads, 2) paged_copy_kernel(const PagedCopyDevice copy) {
   DeviceWarp warp;
   PagedCopyBody<DeviceWarp, kDirection, kBytes> body(warp, copy);
   const int64_t first = int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarpLanes;
-  const int64_t step = int64_t{gridDim.x} * kWarps;
-  const int64_t num_tiles = copy.num_tiles();
-  for (int64_t tile = first; tile < num_tiles; tile += step) body.copy_tile(tile);
+  body.copy_tiles(first, int64_t{gridDim.x} * kWarps);
 }
 
 using Kernel = void (*)(PagedCopyDevice);
@@ -102,28 +103,16 @@ Kernel kernel_for(int alignment) {
   return nullptr;
 }
 
-Status cuda_status(cudaError_t error) {
-  if (error == cudaSuccess) return Status();
-  const bool lost = error == cudaErrorIllegalAddress || error == cudaErrorLaunchFailure ||
-                    error == cudaErrorECCUncorrectable;
-  return Status::native(
-      lost ? StatusCode::kDeviceLost : StatusCode::kInternal, ErrorDomain::kCuda, error,
-      std::string("paged copy: ") + cudaGetErrorName(error) + ", " + cudaGetErrorString(error) +
-          " (at the launch, or left by earlier work on this device)");
-}
-
 }  // namespace
 
 Status launch_paged_copy(const PagedCopyDevice& copy, const PagedCopyLaunch& launch,
-                         cudaStream_t stream) {
+                         CudaStreamView stream) {
   if (launch.max_row_bytes > ((int64_t{1} << 31) - kTileBlockBytes) / kTileTokens) {
     return Status(StatusCode::kInvalidArgument,
                   "a row of " + std::to_string(launch.max_row_bytes) +
                       " bytes makes a tile of 2 GiB or more, which the kernel does not take");
   }
-  int alignment = launch.alignment;
-  const auto chunk = reinterpret_cast<uintptr_t>(copy.chunk);
-  while (alignment > 1 && chunk % static_cast<uintptr_t>(alignment) != 0) alignment /= 2;
+  const int alignment = chunk_alignment(copy, launch.alignment);
   const Kernel kernel = launch.direction == CopyDirection::kGather
                             ? kernel_for<CopyDirection::kGather>(alignment)
                             : kernel_for<CopyDirection::kScatter>(alignment);
@@ -135,8 +124,10 @@ Status launch_paged_copy(const PagedCopyDevice& copy, const PagedCopyLaunch& lau
   if (num_tiles == 0) return Status();
   int64_t blocks = std::min<int64_t>((num_tiles + kWarps - 1) / kWarps, INT32_MAX);
   if (launch.max_thread_blocks > 0) blocks = std::min<int64_t>(blocks, launch.max_thread_blocks);
-  kernel<<<static_cast<unsigned>(blocks), kThreads, 0, stream>>>(copy);
-  return cuda_status(cudaGetLastError());
+  const CudaDeviceGuard guard(stream);
+  KVFERRY_RETURN_IF_ERROR(guard.status());
+  kernel<<<static_cast<unsigned>(blocks), kThreads, 0, stream.get()>>>(copy);
+  return cuda_status(cudaGetLastError(), "launch of a paged copy, or earlier work on its device");
 }
 
 }  // namespace kvferry

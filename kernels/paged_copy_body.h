@@ -12,7 +12,8 @@ namespace kvferry {
 struct PagedCopyDevice {
   const PagedCopyPlane* planes = nullptr;  ///< PagedCopy::planes()
   const int64_t* slots = nullptr;          ///< PagedCopy::slots(): [group][token]
-  std::byte* chunk = nullptr;              ///< the whole chunk
+  std::byte* chunk = nullptr;              ///< the chunk's bytes from chunk_begin_bytes on
+  int64_t chunk_begin_bytes = 0;           ///< staging holds no more than the planes below need
   uint64_t* tile_digests = nullptr;        ///< one per tile of the planes below
   int64_t num_tokens = 0;
   int32_t plane_begin = 0;
@@ -22,6 +23,15 @@ struct PagedCopyDevice {
     return (plane_end - plane_begin) * tiles_of_tokens(num_tokens);
   }
 };
+
+/// The class that a launch takes: `alignment` (16, 8, 4, 2, 1), or as much of it as the chunk's
+/// address allows.
+inline int chunk_alignment(const PagedCopyDevice& copy, int alignment) {
+  const auto chunk =
+      reinterpret_cast<uintptr_t>(copy.chunk) - static_cast<uintptr_t>(copy.chunk_begin_bytes);
+  while (alignment > 1 && chunk % static_cast<uintptr_t>(alignment) != 0) alignment /= 2;
+  return alignment;
+}
 
 /// Lanes of a warp: the body is written for all of them at once, in phases between shuffles.
 inline constexpr int kWarpLanes = 32;
@@ -40,7 +50,8 @@ struct Vector16 {
 ///   load_data<kBytes>(p)          Vector16 for 16 bytes, else uint64_t; p aligned to kBytes
 ///   store_data<kBytes>(p, value)
 ///   load_plane(p), load_slot(p), store_digest(p, value), tables()
-/// Device: kernels/paged_copy.cu. Host, with every access checked: tests/support/host_warp.h.
+/// Device: kernels/paged_copy.cu. Host, with every access checked: tests/support/host_warp.h,
+/// which tests/sim_cuda runs too.
 ///
 /// kBytes (16, 8, 4, 2, 1) divides every address, stride and content: PagedCopy::alignment() and
 /// the chunk's own. A lane has four vectors in flight. Tiles are under 2^31 bytes.
@@ -51,6 +62,13 @@ class PagedCopyBody {
     ctx_.for_lanes([&](int lane) { keys_[lane] = lane_keys(lane); });
   }
 
+  /// What warp `warp` of `num_warps` does: tiles in turn.
+  KVFERRY_HD_INLINE void copy_tiles(int64_t warp, int64_t num_warps) {
+    const int64_t num_tiles = copy_.num_tiles();
+    for (int64_t tile = warp; tile < num_tiles; tile += num_warps) copy_tile(tile);
+  }
+
+ private:
   KVFERRY_HD_INLINE void copy_tile(int64_t tile) {
     const int64_t per_plane = tiles_of_tokens(copy_.num_tokens);
     plane_ = ctx_.load_plane(copy_.planes + copy_.plane_begin + tile / per_plane);
@@ -72,7 +90,6 @@ class PagedCopyBody {
     finish(tile, padded);
   }
 
- private:
   static constexpr int kVectors = 4;  // per lane and step
   static constexpr uint32_t kVectorStride = kWarpLanes * 16;
   static constexpr uint32_t kStepBytes = kVectors * kVectorStride;
@@ -121,7 +138,8 @@ class PagedCopyBody {
     std::byte* page = nullptr;
     if (slot >= 0)
       page = plane_.pages + page_offset(plane_, slot, head) + (in_row - head * content);
-    return {page, copy_.chunk + chunk_offset(plane_, chunk_token) + in_row};
+    return {page,
+            copy_.chunk + (chunk_offset(plane_, chunk_token) - copy_.chunk_begin_bytes) + in_row};
   }
 
   KVFERRY_HD_INLINE Vector16 load_vector(uint32_t offset) const {

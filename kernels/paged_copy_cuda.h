@@ -1,9 +1,8 @@
 #pragma once
 
-#include <cuda_runtime_api.h>
-
 #include <cstdint>
 
+#include "cuda/cuda_stream.h"
 #include "kernels/kv_page_map.h"
 #include "kernels/paged_copy_body.h"
 #include "kvferry/status.h"
@@ -22,14 +21,12 @@ struct PagedCopyLaunch {
 ///
 /// Layout:  any alignment; 16-byte vectors where pages, strides, contents and chunk allow
 /// Stream:  enqueues on `stream`, does not synchronise; everything `copy` points to must stay
-/// valid,
-///   and nobody may write the source, until `stream` reaches this point
-/// Threads: any thread, with the device of `stream` current
+///   valid, and nobody may write the source, until `stream` reaches this point
+/// Threads: any thread
 /// Errors:  kInvalidArgument if a row is too long for one tile or the alignment is none of 16, 8,
-/// 4,
-///   2, 1; kInternal, kDeviceLost with the CUDA code if the launch is refused
+///   4, 2, 1; as cuda_status() if the launch is refused
 /// Cost:    no allocation; one launch
 Status launch_paged_copy(const PagedCopyDevice& copy, const PagedCopyLaunch& launch,
-                         cudaStream_t stream);
+                         CudaStreamView stream);
 
 }  // namespace kvferry

@@ -69,6 +69,31 @@ inline void check_host_path(const PagedCase& c, HostCopyOptions options) {
   }
 }
 
+/// What a kernel is given, all of it in host memory.
+inline PagedCopyDevice device_copy(const PagedCopy& copy, int32_t plane_begin, int32_t plane_end,
+                                   std::span<std::byte> chunk, std::vector<uint64_t>* digests) {
+  return {.planes = copy.planes().data(),
+          .slots = copy.slots().data(),
+          .chunk = chunk.data(),
+          .tile_digests = digests->data(),
+          .num_tokens = copy.num_tokens(),
+          .plane_begin = plane_begin,
+          .plane_end = plane_end};
+}
+
+/// Planes, slots and digests, which a body reads and writes besides.
+inline void add_descriptors(const PagedCopy& copy, std::vector<uint64_t>& digests,
+                            ShadowMemory* memory) {
+  const auto bytes_of = [](auto span) {
+    return std::span<std::byte>(
+        reinterpret_cast<std::byte*>(const_cast<void*>(static_cast<const void*>(span.data()))),
+        span.size_bytes());
+  };
+  memory->add(bytes_of(copy.planes()));
+  memory->add(bytes_of(copy.slots()));
+  memory->add(bytes_of(std::span(digests)));
+}
+
 /// The kernel's body: as above, and every access aligned, inside its buffer, each byte of the
 /// destination written at most once (with the comparison: exactly once).
 inline void check_body(const PagedCase& c) {
@@ -77,12 +102,11 @@ inline void check_body(const PagedCase& c) {
   const Result<PagedCopy> copy = world.copy();
   ASSERT_THAT(copy, IsOk());
   std::vector<uint64_t> digests(static_cast<size_t>(world.chunk().num_tiles()));
-  const PagedCopyDevice device{copy->planes().data(), copy->slots().data(), chunk.data(),
-                               digests.data(),        copy->num_tokens(),   0,
-                               copy->num_planes()};
+  const PagedCopyDevice device = device_copy(*copy, 0, copy->num_planes(), chunk.bytes(), &digests);
   ShadowMemory memory;
   memory.add(chunk.bytes());
   for (GuardedBuffer& buffer : world.pages()) memory.add(buffer.bytes());
+  add_descriptors(*copy, digests, &memory);
 
   const Expected gathered = expect_gather(&world, &chunk, std::byte{0x5A});
   run_body_on_host<CopyDirection::kGather>(device, copy->alignment(), &memory);

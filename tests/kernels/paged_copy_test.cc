@@ -125,9 +125,9 @@ TEST(PagedCopy, ReachesPastTwoToThe31Elements) {
   memory.add(chunk);
   const auto used = static_cast<size_t>(layout.groups[0].planes[1].base - base[0]);
   for (size_t end : {used, bytes}) memory.add({base[0] + end - (1 << 20), size_t{1} << 20});
-  run_body_on_host<CopyDirection::kGather>(
-      {copy.planes().data(), copy.slots().data(), chunk.data(), digests.data(), 16, 0, 2},
-      copy.alignment(), &memory);
+  add_descriptors(copy, digests, &memory);
+  run_body_on_host<CopyDirection::kGather>(device_copy(copy, 0, 2, chunk, &digests),
+                                           copy.alignment(), &memory);
   EXPECT_EQ(memory.complaint(), "");
   EXPECT_EQ(chunk, source);
   ::munmap(map, bytes);

@@ -6,7 +6,7 @@
 #include <cstring>
 #include <span>
 #include <string>
-#include <utility>
+#include <type_traits>
 #include <vector>
 
 #include "kernels/paged_copy_body.h"
@@ -20,18 +20,21 @@ class ShadowMemory {
     regions_.push_back({bytes, std::vector<uint8_t>(bytes.size())});
   }
 
-  /// Notes what is wrong with an access; the first complaint is kept.
-  void check(const std::byte* address, size_t bytes, bool writes) {
-    if (reinterpret_cast<uintptr_t>(address) % bytes != 0) return complain("misaligned", bytes);
-    for (Region& region : regions_) {
-      const std::byte* begin = region.bytes.data();
-      if (address < begin || address + bytes > begin + region.bytes.size()) continue;
-      for (size_t i = 0; writes && i < bytes; ++i) {
-        ++region.writes[static_cast<size_t>(address - begin) + i];
-      }
-      return;
+  /// The bytes at `address`; null if it may not be accessed so. The first complaint is kept, after
+  /// which nothing may be.
+  std::byte* at(const std::byte* address, size_t bytes, bool writes) {
+    if (!complaint_.empty()) return nullptr;
+    if (reinterpret_cast<uintptr_t>(address) % (bytes > 16 ? 8 : bytes) != 0) {
+      return complain("misaligned", bytes);
     }
-    complain(writes ? "store outside" : "load outside", bytes);
+    for (Region& region : regions_) {
+      std::byte* const begin = region.bytes.data();
+      if (address < begin || address + bytes > begin + region.bytes.size()) continue;
+      const auto offset = static_cast<size_t>(address - begin);
+      for (size_t i = 0; writes && i < bytes; ++i) ++region.writes[offset + i];
+      return begin + offset;
+    }
+    return complain(writes ? "store outside" : "load outside", bytes);
   }
 
   std::span<const uint8_t> writes(size_t region) const { return regions_[region].writes; }
@@ -43,8 +46,9 @@ class ShadowMemory {
     std::vector<uint8_t> writes;
   };
 
-  void complain(const char* what, size_t bytes) {
-    if (complaint_.empty()) complaint_ = std::string(what) + " by " + std::to_string(bytes);
+  std::byte* complain(const char* what, size_t bytes) {
+    complaint_ = std::string(what) + " by " + std::to_string(bytes);
+    return nullptr;
   }
 
   std::vector<Region> regions_;
@@ -52,6 +56,9 @@ class ShadowMemory {
 };
 
 /// A warp on the host: PagedCopyBody runs all lanes of a phase before the next phase.
+/// `Memory::at(address, bytes, writes)` says where the bytes lie; null: nowhere, which reads as
+/// zeros.
+template <class Memory>
 class HostWarp {
  public:
   template <typename T>
@@ -61,7 +68,7 @@ class HostWarp {
     const T& operator[](int lane) const { return values[static_cast<size_t>(lane)]; }
   };
 
-  explicit HostWarp(ShadowMemory* memory) : memory_(memory) {}
+  explicit HostWarp(Memory* memory) : memory_(memory) {}
 
   template <typename F>
   void for_lanes(F body) const {
@@ -75,50 +82,62 @@ class HostWarp {
 
   template <int kBytes>
   auto load_data(const std::byte* from) const {
-    memory_->check(from, kBytes, false);
     std::conditional_t<kBytes == 16, Vector16, uint64_t> data = {};
-    if (memory_->complaint().empty()) std::memcpy(&data, from, kBytes);
+    if (const std::byte* bytes = memory_->at(from, kBytes, false)) {
+      std::memcpy(&data, bytes, kBytes);
+    }
     return data;
   }
   template <int kBytes, typename T>
   void store_data(std::byte* to, const T& data) const {
-    memory_->check(to, kBytes, true);
-    if (memory_->complaint().empty()) std::memcpy(to, &data, kBytes);
+    if (std::byte* bytes = memory_->at(to, kBytes, true)) std::memcpy(bytes, &data, kBytes);
   }
 
-  PagedCopyPlane load_plane(const PagedCopyPlane* plane) const { return *plane; }
-  int64_t load_slot(const int64_t* slot) const { return *slot; }
-  void store_digest(uint64_t* to, uint64_t digest) const { *to = digest; }
+  PagedCopyPlane load_plane(const PagedCopyPlane* plane) const { return load(plane); }
+  int64_t load_slot(const int64_t* slot) const { return load(slot); }
+  void store_digest(uint64_t* to, uint64_t digest) const {
+    store_data<sizeof(digest)>(reinterpret_cast<std::byte*>(to), digest);
+  }
   const Xxh3Tables& tables() const { return kXxh3Tables; }
 
  private:
-  ShadowMemory* memory_;
+  template <typename T>
+  T load(const T* from) const {
+    T value = {};
+    const auto* address = reinterpret_cast<const std::byte*>(from);
+    if (const std::byte* bytes = memory_->at(address, sizeof(T), false)) {
+      std::memcpy(&value, bytes, sizeof(T));
+    }
+    return value;
+  }
+
+  Memory* memory_;
 };
 
-template <CopyDirection kDirection, int kBytes>
-void run_body(const PagedCopyDevice& copy, ShadowMemory* memory) {
-  HostWarp warp(memory);
-  PagedCopyBody<HostWarp, kDirection, kBytes> body(warp, copy);
-  for (int64_t tile = copy.num_tiles(); tile-- > 0;) body.copy_tile(tile);  // order must not matter
+/// Runs a launch's warps, the last one first: their order must not matter.
+template <CopyDirection kDirection, int kBytes, class Memory>
+void run_warps(const PagedCopyDevice& copy, int64_t num_warps, Memory* memory) {
+  HostWarp<Memory> warp(memory);
+  PagedCopyBody<HostWarp<Memory>, kDirection, kBytes> body(warp, copy);
+  for (int64_t w = num_warps; w-- > 0;) body.copy_tiles(w, num_warps);
 }
 
-/// Runs the kernel's body for all tiles, at the alignment class that a launch would choose.
+/// Runs the kernel's body for all tiles, at the alignment class that a launch would choose, over
+/// memory to which everything that the copy points to was added.
 template <CopyDirection kDirection>
 void run_body_on_host(const PagedCopyDevice& copy, int alignment, ShadowMemory* memory) {
-  while (reinterpret_cast<uintptr_t>(copy.chunk) % static_cast<uintptr_t>(alignment) != 0) {
-    alignment /= 2;
-  }
-  switch (alignment) {
+  const int64_t warps = copy.num_tiles();
+  switch (chunk_alignment(copy, alignment)) {
     case 16:
-      return run_body<kDirection, 16>(copy, memory);
+      return run_warps<kDirection, 16>(copy, warps, memory);
     case 8:
-      return run_body<kDirection, 8>(copy, memory);
+      return run_warps<kDirection, 8>(copy, warps, memory);
     case 4:
-      return run_body<kDirection, 4>(copy, memory);
+      return run_warps<kDirection, 4>(copy, warps, memory);
     case 2:
-      return run_body<kDirection, 2>(copy, memory);
+      return run_warps<kDirection, 2>(copy, warps, memory);
     default:
-      return run_body<kDirection, 1>(copy, memory);
+      return run_warps<kDirection, 1>(copy, warps, memory);
   }
 }
 

@@ -1,0 +1,283 @@
+#include <algorithm>
+#include <cstring>
+#include <deque>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cuda/cuda_event.h"
+#include "cuda/cuda_stream.h"
+#include "cuda/device_copy.h"
+#include "cuda/device_memory.h"
+#include "cuda/memory_query.h"
+#include "cuda/pinned_memory.h"
+#include "kernels/cuda_paged_copier.h"
+#include "kernels/link_rows.h"
+#include "kernels/paged_copy_cuda.h"
+
+namespace kvferry {
+namespace {
+
+/// What one operation works with; its own until `done` has come.
+struct Slot {
+  DeviceMemory staging;
+  DeviceMemory descriptors;
+  PinnedMemory upload;   // of the descriptors
+  PinnedMemory digests;  // written by the kernel
+  CudaEvent half_done;   // the pages' part of a gather, the link's part of a scatter
+  CudaEvent done;
+  Status status = {};
+  PagedCopyRequest request = {};
+
+  static Result<Slot> create(const CudaPagedCopier::Options& options) {
+    KVFERRY_ASSIGN_OR_RETURN(auto staging,
+                             DeviceMemory::create(options.device, options.staging_bytes));
+    KVFERRY_ASSIGN_OR_RETURN(auto descriptors,
+                             DeviceMemory::create(options.device, options.descriptor_bytes));
+    KVFERRY_ASSIGN_OR_RETURN(auto upload, PinnedMemory::create(options.descriptor_bytes));
+    KVFERRY_ASSIGN_OR_RETURN(auto digests,
+                             PinnedMemory::create(options.max_tiles * sizeof(uint64_t)));
+    KVFERRY_ASSIGN_OR_RETURN(auto half_done, CudaEvent::create(options.device));
+    KVFERRY_ASSIGN_OR_RETURN(auto done, CudaEvent::create(options.device));
+    return Slot{std::move(staging), std::move(descriptors), std::move(upload),
+                std::move(digests), std::move(half_done),   std::move(done)};
+  }
+};
+
+class Copier final : public CudaPagedCopier {
+ public:
+  Copier(const Options& options, CudaStream pages, CudaStream link, std::vector<Slot> slots)
+      : options_(options),
+        pages_(std::move(pages)),
+        link_(std::move(link)),
+        slots_(std::move(slots)) {}
+  Copier(const Copier&) = delete;
+  Copier& operator=(const Copier&) = delete;
+  ~Copier() override;
+
+  void enqueue(PagedCopyRequest request) override;
+  bool progress() override;
+  size_t num_open() const override { return num_running_ + waiting_.size(); }
+
+ private:
+  Slot& slot_of(size_t turn) { return slots_[turn % slots_.size()]; }
+
+  void begin_waiting();
+  Status begin(Slot& slot);
+  Status check_sizes(const PagedCopyRequest& request) const;
+  Status check_bounds(const PagedCopyRequest& request, std::span<const PagedCopyPlane> planes,
+                      const LinkRows& rows) const;
+  Status run_kernel(Slot& slot, std::span<const PagedCopyPlane> planes, LinkRows::Place work);
+  Status wait_for_streams() const;
+  void end(Slot& slot, Status status);
+
+  const Options options_;
+  CudaStream pages_;  // kernels, and what they need
+  CudaStream link_;   // copies between staging and chunk
+  std::vector<Slot> slots_;
+  size_t oldest_ = 0;  // turn of the oldest operation under way
+  size_t num_running_ = 0;
+  bool closed_ = false;
+  std::deque<PagedCopyRequest> waiting_;
+};
+
+Copier::~Copier() {
+  closed_ = true;
+  const Status quiet = wait_for_streams();
+  while (num_running_ > 0) {
+    --num_running_;
+    Slot& ended = slot_of(oldest_++);
+    end(ended, ended.status.is_ok() ? quiet : ended.status);
+  }
+  while (!waiting_.empty()) {
+    const PagedCopyRequest request = std::move(waiting_.front());
+    waiting_.pop_front();
+    request.on_done({StatusCode::kCancelled, "the copier of its CUDA device was closed"});
+  }
+}
+
+Status Copier::wait_for_streams() const {
+  const Status pages = pages_.view().synchronize();
+  const Status link = link_.view().synchronize();
+  return pages.is_ok() ? link : pages;
+}
+
+void Copier::enqueue(PagedCopyRequest request) {
+  waiting_.push_back(std::move(request));
+  begin_waiting();
+}
+
+void Copier::begin_waiting() {
+  while (!closed_ && !waiting_.empty() && num_running_ < slots_.size()) {
+    Slot& next = slot_of(oldest_ + num_running_++);
+    next.request = std::move(waiting_.front());
+    waiting_.pop_front();
+    next.status = begin(next);
+    // What was enqueued before the fault may still run: rare enough to wait for.
+    if (!next.status.is_ok()) wait_for_streams().ignore("the first fault is the one to report");
+  }
+}
+
+bool Copier::progress() {
+  bool moved = false;
+  while (num_running_ > 0) {
+    Slot& oldest = slot_of(oldest_);
+    Status status = oldest.status;
+    if (status.is_ok()) {
+      const Result<bool> done = oldest.done.is_done();
+      if (done && !*done) break;
+      if (!done) status = done.error();
+    }
+    ++oldest_;
+    --num_running_;
+    moved = true;
+    end(oldest, std::move(status));
+  }
+  begin_waiting();
+  return moved;
+}
+
+void Copier::end(Slot& slot, Status status) {
+  const PagedCopyRequest request = std::exchange(slot.request, {});
+  if (status.is_ok() && !request.tile_digests.empty()) {
+    std::memcpy(request.tile_digests.data(), slot.digests.data(),
+                request.tile_digests.size_bytes());
+  }
+  request.on_done(std::move(status));
+}
+
+Status Copier::begin(Slot& slot) {
+  const PagedCopyRequest& request = slot.request;
+  KVFERRY_RETURN_IF_ERROR(check_sizes(request));
+  const auto planes =
+      request.copy->planes().subspan(static_cast<size_t>(request.plane_begin),
+                                     static_cast<size_t>(request.plane_end - request.plane_begin));
+  const LinkRows rows(planes, request.copy->num_tokens());
+  KVFERRY_RETURN_IF_ERROR(check_bounds(request, planes, rows));
+  const LinkRows::Place chunk{request.chunk.data(), 0};
+  const bool staged = request.path == DevicePath::kStaged;
+  const LinkRows::Place work =
+      staged ? LinkRows::Place{slot.staging.data(), rows.begin_bytes()} : chunk;
+  if (staged && request.direction == CopyDirection::kScatter) {
+    KVFERRY_RETURN_IF_ERROR(rows.copy(work, chunk, link_.view()));
+    KVFERRY_RETURN_IF_ERROR(slot.half_done.record(link_.view()));
+    KVFERRY_RETURN_IF_ERROR(pages_.view().wait_for(slot.half_done));
+  }
+  KVFERRY_RETURN_IF_ERROR(run_kernel(slot, planes, work));
+  if (!staged || request.direction == CopyDirection::kScatter) {
+    return slot.done.record(pages_.view());
+  }
+  KVFERRY_RETURN_IF_ERROR(slot.half_done.record(pages_.view()));
+  KVFERRY_RETURN_IF_ERROR(link_.view().wait_for(slot.half_done));
+  KVFERRY_RETURN_IF_ERROR(rows.copy(chunk, work, link_.view()));
+  return slot.done.record(link_.view());
+}
+
+Status Copier::check_sizes(const PagedCopyRequest& request) const {
+  const PagedCopy& copy = *request.copy;
+  if (request.plane_begin < 0 || request.plane_begin >= request.plane_end ||
+      request.plane_end > copy.num_planes() || request.chunk.size() != copy.chunk_bytes()) {
+    return {StatusCode::kInvalidArgument,
+            "planes [" + std::to_string(request.plane_begin) + ", " +
+                std::to_string(request.plane_end) + ") of " + std::to_string(copy.num_planes()) +
+                ", chunk of " + std::to_string(request.chunk.size()) + " bytes; it has " +
+                std::to_string(copy.chunk_bytes())};
+  }
+  const int64_t tiles = (request.plane_end - request.plane_begin) * copy.tiles_per_plane();
+  if (!request.tile_digests.empty() && std::cmp_not_equal(request.tile_digests.size(), tiles)) {
+    return {StatusCode::kInvalidArgument, std::to_string(request.tile_digests.size()) +
+                                              " digests for " + std::to_string(tiles) + " tiles"};
+  }
+  return {};
+}
+
+Status Copier::check_bounds(const PagedCopyRequest& request, std::span<const PagedCopyPlane> planes,
+                            const LinkRows& rows) const {
+  const auto too_large = [](const char* option, size_t needed, size_t limit) {
+    return Status(StatusCode::kResourceExhausted,
+                  std::string(option) + " is " + std::to_string(limit) + "; this copy needs " +
+                      std::to_string(needed) + ": raise it, or copy fewer planes at a time");
+  };
+  const size_t descriptors = planes.size_bytes() + request.copy->slots().size_bytes();
+  if (descriptors > options_.descriptor_bytes) {
+    return too_large("descriptor_bytes", descriptors, options_.descriptor_bytes);
+  }
+  if (request.tile_digests.size() > options_.max_tiles) {
+    return too_large("max_tiles", request.tile_digests.size(), options_.max_tiles);
+  }
+  const auto staged = static_cast<size_t>(rows.end_bytes() - rows.begin_bytes());
+  if (request.path == DevicePath::kStaged && staged > options_.staging_bytes) {
+    return too_large("staging_bytes", staged, options_.staging_bytes);
+  }
+  KVFERRY_ASSIGN_OR_RETURN(const MemoryPlace place, find_memory(request.chunk.data()));
+  if (place.kind == MemoryPlace::Kind::kPageableHost) {
+    return {StatusCode::kInvalidArgument,
+            "the chunk lies in pageable host memory, which a GPU cannot reach by itself; register "
+            "it (HostRegistration) or take it from pinned memory"};
+  }
+  return {};
+}
+
+Status Copier::run_kernel(Slot& slot, std::span<const PagedCopyPlane> planes,
+                          LinkRows::Place work) {
+  const PagedCopyRequest& request = slot.request;
+  const std::span<const int64_t> slots = request.copy->slots();
+  // The last user of the upload ended before this operation got its slot.
+  std::memcpy(slot.upload.data(), planes.data(), planes.size_bytes());
+  std::memcpy(slot.upload.data() + planes.size_bytes(), slots.data(), slots.size_bytes());
+  KVFERRY_RETURN_IF_ERROR(copy_async(slot.descriptors.data(), slot.upload.data(),
+                                     planes.size_bytes() + slots.size_bytes(), pages_.view()));
+  if (request.after != nullptr) {
+    KVFERRY_RETURN_IF_ERROR(enqueue_wait(pages_.view(), request.after));
+  }
+  const bool staged = request.path == DevicePath::kStaged;
+  PagedCopyDevice copy;
+  copy.planes = reinterpret_cast<const PagedCopyPlane*>(slot.descriptors.data());
+  copy.slots = reinterpret_cast<const int64_t*>(slot.descriptors.data() + planes.size_bytes());
+  copy.chunk = work.data;
+  copy.chunk_begin_bytes = work.begin_bytes;
+  if (!request.tile_digests.empty()) {
+    copy.tile_digests = reinterpret_cast<uint64_t*>(slot.digests.data());
+  }
+  copy.num_tokens = request.copy->num_tokens();
+  copy.plane_end = static_cast<int32_t>(planes.size());
+  return launch_paged_copy(
+      copy,
+      {.direction = request.direction,
+       .alignment = request.copy->alignment(),
+       .max_row_bytes = std::ranges::max(planes, {}, &PagedCopyPlane::row_bytes).row_bytes(),
+       .max_thread_blocks = staged ? options_.staged_thread_blocks : options_.direct_thread_blocks},
+      pages_.view());
+}
+
+Status check_options(const CudaPagedCopier::Options& options) {
+  const auto invalid = [](const char* what) {
+    return Status(StatusCode::kInvalidArgument, std::string("CudaPagedCopier: ") + what);
+  };
+  if (options.num_slots == 0) return invalid("num_slots is 0; 2 or more let copies overlap");
+  if (options.staging_bytes == 0) return invalid("staging_bytes is 0; give a fragment's");
+  if (options.descriptor_bytes == 0) return invalid("descriptor_bytes is 0");
+  if (options.max_tiles == 0) return invalid("max_tiles is 0");
+  if (options.staged_thread_blocks < 0 || options.direct_thread_blocks < 0) {
+    return invalid("a number of thread blocks is negative");
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<CudaPagedCopier>> CudaPagedCopier::create(const Options& options) {
+  KVFERRY_RETURN_IF_ERROR(check_options(options));
+  // A gather delayed behind an engine's kernels delays the link; its own kernels are short.
+  KVFERRY_ASSIGN_OR_RETURN(auto pages,
+                           CudaStream::create(options.device, CudaStreamPriority::kHigh));
+  KVFERRY_ASSIGN_OR_RETURN(auto link, CudaStream::create(options.device));
+  std::vector<Slot> slots;
+  for (size_t i = 0; i < options.num_slots; ++i) {
+    KVFERRY_ASSIGN_OR_RETURN(auto slot, Slot::create(options));
+    slots.push_back(std::move(slot));
+  }
+  return std::make_unique<Copier>(options, std::move(pages), std::move(link), std::move(slots));
+}
+
+}  // namespace kvferry

@@ -1,0 +1,12 @@
+// In builds without CUDA.
+
+#include "kernels/cuda_paged_copier.h"
+
+namespace kvferry {
+
+Result<std::unique_ptr<CudaPagedCopier>> CudaPagedCopier::create(const Options& /*options*/) {
+  return make_error(StatusCode::kUnimplemented,
+                    "built without CUDA; configure with nvcc on PATH or KVFERRY_CUDA=ON");
+}
+
+}  // namespace kvferry

@@ -1,0 +1,14 @@
+#include "tests/sim_cuda/paged_copy_kernels.h"
+#include "tests/sim_cuda/sim_cuda.h"
+#include "tests/support/cuda_test.h"
+
+namespace kvferry::test {
+
+void begin_cuda(uint64_t seed) {
+  register_paged_copy_kernels();
+  sim_cuda::begin({.seed = seed});
+}
+
+std::vector<std::string> end_cuda() { return sim_cuda::end(); }
+
+}  // namespace kvferry::test
