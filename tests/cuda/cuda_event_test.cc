@@ -124,7 +124,7 @@ TEST_F(CudaEventTest, NeedsAStreamOfItsDevice) {
 
 TEST_F(CudaEventTest, Moves) {
   test::expect_moves(CudaEvent::create(0).value(), CudaEvent::create(num_devices() - 1).value(),
-                     [](const CudaEvent& event) { return event.get(); });
+                     [](const CudaEvent& event) -> const void* { return event.get(); });
 }
 
 }  // namespace

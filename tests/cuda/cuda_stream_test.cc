@@ -47,7 +47,7 @@ TEST_F(CudaStreamTest, IsIdleOnceAllHasRun) {
 
 TEST_F(CudaStreamTest, Moves) {
   test::expect_moves(CudaStream::create(0).value(), CudaStream::create(num_devices() - 1).value(),
-                     [](const CudaStream& stream) { return stream.view().get(); });
+                     [](const CudaStream& stream) -> const void* { return stream.view().get(); });
 }
 
 TEST_F(CudaStreamTest, NoStreamIsNotTheDefaultStream) {

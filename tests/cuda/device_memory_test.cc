@@ -42,7 +42,7 @@ TEST_F(DeviceMemoryTest, NothingTooMuchAndNoDeviceAreRefused) {
 TEST_F(DeviceMemoryTest, Moves) {
   test::expect_moves(DeviceMemory::create(0, 1000).value(),
                      DeviceMemory::create(num_devices() - 1, 2000).value(),
-                     [](const DeviceMemory& memory) { return memory.data(); });
+                     [](const DeviceMemory& memory) -> const void* { return memory.data(); });
 }
 
 }  // namespace

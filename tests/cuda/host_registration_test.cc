@@ -62,10 +62,11 @@ TEST_F(HostRegistrationTest, RefusesNothing) {
 }
 
 TEST_F(HostRegistrationTest, Moves) {
-  test::expect_moves(
-      HostRegistration::create(host.bytes().first(kBytes)).value(),
-      HostRegistration::create(host.bytes().last(kBytes)).value(),
-      [](const HostRegistration& registration) { return registration.bytes().data(); });
+  test::expect_moves(HostRegistration::create(host.bytes().first(kBytes)).value(),
+                     HostRegistration::create(host.bytes().last(kBytes)).value(),
+                     [](const HostRegistration& registration) -> const void* {
+                       return registration.bytes().data();
+                     });
 }
 
 }  // namespace

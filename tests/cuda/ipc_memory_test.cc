@@ -96,7 +96,7 @@ TEST_F(IpcMemoryTest, Moves) {
     const auto handle = receive_handle();
     test::expect_moves(ImportedMemory::open(0, handle).value(),
                        ImportedMemory::open(0, handle).value(),
-                       [](const ImportedMemory& memory) { return memory.data(); });
+                       [](const ImportedMemory& memory) -> const void* { return memory.data(); });
     return;
   }
   const DeviceMemory memory = DeviceMemory::create(0, kBytes).value();

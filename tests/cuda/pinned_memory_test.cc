@@ -37,7 +37,7 @@ TEST_F(PinnedMemoryTest, NothingAndTooMuchAreRefused) {
 
 TEST_F(PinnedMemoryTest, Moves) {
   test::expect_moves(PinnedMemory::create(1000).value(), PinnedMemory::create(2000).value(),
-                     [](const PinnedMemory& memory) { return memory.data(); });
+                     [](const PinnedMemory& memory) -> const void* { return memory.data(); });
 }
 
 }  // namespace
