@@ -119,6 +119,10 @@ class Transport {
   /// OK if peers of this class can be served here, else why not and what to do.
   virtual Status is_available(PeerClass peer_class) const = 0;
 
+  /// Whether its links take sources and destinations in the memory of CUDA devices; asked of the
+  /// libraries and devices here, not assumed. Where false, none may be shown to them.
+  virtual bool moves_device_memory() const { return false; }
+
   /// `executor` is borrowed and must outlive the link.
   virtual Result<std::unique_ptr<Link>> open_link(PeerClass peer_class, Executor& executor) = 0;
 };
