@@ -10,6 +10,27 @@
 #include "conformance/transport_contract_pair.h"
 
 namespace kvferry {
+namespace {
+
+class HostContractMemory final : public ContractMemory {
+ public:
+  explicit HostContractMemory(size_t bytes) : bytes_(bytes) {}
+
+  std::span<std::byte> bytes() override { return bytes_; }
+  std::vector<std::byte> read() const override { return bytes_; }
+  void write(std::span<const std::byte> contents) override {
+    std::ranges::copy(contents, bytes_.begin());
+  }
+
+ private:
+  std::vector<std::byte> bytes_;
+};
+
+}  // namespace
+
+std::unique_ptr<ContractMemory> TransportContractFixture::allocate(Side /*side*/, size_t bytes) {
+  return std::make_unique<HostContractMemory>(bytes);
+}
 
 bool TransportContractFixture::run_until(const std::function<bool()>& done, Duration limit) {
   const auto deadline = std::chrono::steady_clock::now() + limit;
@@ -39,8 +60,8 @@ namespace {
 
 Status check_delivered(LinkPair& pair, const ContractOffer& offer) {
   const OfferOutcome outcome = pair.outcome(offer);
-  const std::string name =
-      "offer " + std::to_string(offer.id) + " of " + std::to_string(offer.source.size()) + " bytes";
+  const std::string name = "offer " + std::to_string(offer.id) + " of " +
+                           std::to_string(offer.source->size()) + " bytes";
   KVFERRY_RETURN_IF_ERROR(outcome.sent.with_context(name + ": on_sent"));
   KVFERRY_RETURN_IF_ERROR(outcome.received.with_context(name + ": on_received"));
   KVFERRY_RETURN_IF_ERROR(
@@ -119,7 +140,7 @@ Status refusal_ends_the_offer(TransportContractFixture& fixture) {
     // One more there and back: whatever followed the refusal has been done by then.
     KVFERRY_RETURN_IF_ERROR(transfer(*pair, {&pair->add(Side::kLeft, 70000)}));
     KVFERRY_RETURN_IF_ERROR(transfer(*pair, {&pair->add(Side::kRight, 70000)}));
-    KVFERRY_RETURN_IF_ERROR(expect_poison(offer.destination, "memory of a refused offer"));
+    KVFERRY_RETURN_IF_ERROR(expect_poison(*offer.destination, "memory of a refused offer"));
     KVFERRY_RETURN_IF_ERROR(expect(pair->outcome(offer).num_received == 0,
                                    "a refused offer was completed for the receiver"));
   }
@@ -132,7 +153,7 @@ Status source_is_free_once_sent(TransportContractFixture& fixture) {
   for (int round = 0; round < 8; ++round) {
     for (const size_t payload_bytes : {100U, 4096U, 4097U, 1U << 18U, 1U << 20U}) {
       ContractOffer& offer = pair->add(Side::kLeft, payload_bytes);
-      offer.on_sent = [&offer] { std::ranges::fill(offer.source, kPoison); };
+      offer.on_sent = [&offer] { poison(*offer.source); };
       offers.push_back(&offer);
     }
   }
@@ -144,7 +165,7 @@ Status larger_destination_keeps_its_tail(TransportContractFixture& fixture) {
   std::vector<ContractOffer*> offers;
   for (const size_t payload_bytes : {0U, 3U, 4095U, 4096U, 5001U, 262147U}) {
     offers.push_back(&pair->add(Side::kLeft, payload_bytes));
-    offers.back()->destination.assign(payload_bytes + 100000, kPoison);
+    pair->replace_destination(*offers.back(), payload_bytes + 100000);
   }
   return transfer(*pair, offers);
 }
@@ -153,14 +174,14 @@ Status smaller_destination_is_an_error(TransportContractFixture& fixture) {
   KVFERRY_ASSIGN_OR_RETURN(const auto pair, LinkPair::open(fixture));
   for (const size_t payload_bytes : {64U, 1U << 18U}) {
     ContractOffer& offer = pair->add(Side::kLeft, payload_bytes);
-    offer.destination.assign(payload_bytes - 1, kPoison);
+    pair->replace_destination(offer, payload_bytes - 1);
     pair->start(offer);
     KVFERRY_RETURN_IF_ERROR(pair->wait_received({&offer}));
     KVFERRY_RETURN_IF_ERROR(pair->wait_sent({&offer}));
     const Status received = pair->outcome(offer).received;
     KVFERRY_RETURN_IF_ERROR(expect(received.code() == StatusCode::kInvalidArgument,
                                    "a destination one byte short ended " + received.to_string()));
-    KVFERRY_RETURN_IF_ERROR(expect_poison(offer.destination, "a destination too small"));
+    KVFERRY_RETURN_IF_ERROR(expect_poison(*offer.destination, "a destination too small"));
   }
   return {};
 }

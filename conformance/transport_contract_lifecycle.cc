@@ -57,14 +57,14 @@ Status expect_ended(LinkPair& pair, Side side, const std::vector<ContractOffer*>
 Status poison_memory_of(LinkPair& pair, Side side, const std::vector<ContractOffer*>& offers) {
   for (ContractOffer* offer : offers) {
     if (offer->from == side) {
-      std::ranges::fill(offer->source, kPoison);
+      poison(*offer->source);
       continue;
     }
     const OfferOutcome outcome = pair.outcome(*offer);
     if (outcome.num_received == 1 && outcome.received.is_ok()) {
       KVFERRY_RETURN_IF_ERROR(expect_delivered(*offer));
     }
-    std::ranges::fill(offer->destination, kPoison);
+    poison(*offer->destination);
   }
   return {};
 }
@@ -72,8 +72,8 @@ Status poison_memory_of(LinkPair& pair, Side side, const std::vector<ContractOff
 Status expect_memory_untouched(Side side, const std::vector<ContractOffer*>& offers) {
   for (const ContractOffer* offer : offers) {
     const std::string whose = "memory of the quiet " + std::string(side_name(side)) + " side";
-    KVFERRY_RETURN_IF_ERROR(offer->from == side ? expect_poison(offer->source, whose)
-                                                : expect_poison(offer->destination, whose));
+    KVFERRY_RETURN_IF_ERROR(offer->from == side ? expect_poison(*offer->source, whose)
+                                                : expect_poison(*offer->destination, whose));
   }
   return {};
 }

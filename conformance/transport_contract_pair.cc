@@ -16,31 +16,40 @@ std::byte pattern_byte(uint64_t seed, size_t index) {
   return static_cast<std::byte>(mixed >> 56U);
 }
 
-}  // namespace
-
-void fill_source(std::span<std::byte> bytes, uint64_t seed) {
+void fill_pattern(std::span<std::byte> bytes, uint64_t seed) {
   for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = pattern_byte(seed, i);
 }
 
-Status expect_delivered(const ContractOffer& offer) {
-  const size_t payload_bytes = offer.source.size();
-  for (size_t i = 0; i < payload_bytes; ++i) {
-    if (offer.destination[i] == pattern_byte(offer.id, i)) continue;
-    return contract_broken(
-        "offer " + std::to_string(offer.id) + " of " + std::to_string(payload_bytes) +
-        " bytes arrived wrong at byte " + std::to_string(i) + ": " +
-        std::to_string(std::to_integer<int>(offer.destination[i])) + " instead of " +
-        std::to_string(std::to_integer<int>(pattern_byte(offer.id, i))));
-  }
-  return expect_poison(std::span(offer.destination).subspan(payload_bytes),
-                       "destination behind the payload of offer " + std::to_string(offer.id));
-}
-
-Status expect_poison(std::span<const std::byte> bytes, const std::string& what) {
+Status expect_poison_in(std::span<const std::byte> bytes, const std::string& what) {
   const auto touched =
       std::find_if(bytes.begin(), bytes.end(), [](std::byte byte) { return byte != kPoison; });
   return expect(touched == bytes.end(),
                 what + " was written to at byte " + std::to_string(touched - bytes.begin()));
+}
+
+}  // namespace
+
+Status expect_delivered(const ContractOffer& offer) {
+  const size_t payload_bytes = offer.source->size();
+  const std::vector<std::byte> arrived = offer.destination->read();
+  for (size_t i = 0; i < payload_bytes; ++i) {
+    if (arrived[i] == pattern_byte(offer.id, i)) continue;
+    return contract_broken("offer " + std::to_string(offer.id) + " of " +
+                           std::to_string(payload_bytes) + " bytes arrived wrong at byte " +
+                           std::to_string(i) + ": " +
+                           std::to_string(std::to_integer<int>(arrived[i])) + " instead of " +
+                           std::to_string(std::to_integer<int>(pattern_byte(offer.id, i))));
+  }
+  return expect_poison_in(std::span(arrived).subspan(payload_bytes),
+                          "destination behind the payload of offer " + std::to_string(offer.id));
+}
+
+Status expect_poison(const ContractMemory& memory, const std::string& what) {
+  return expect_poison_in(memory.read(), what);
+}
+
+void poison(ContractMemory& memory) {
+  memory.write(std::vector<std::byte>(memory.size(), kPoison));
 }
 
 Result<std::unique_ptr<LinkPair>> LinkPair::open(TransportContractFixture& fixture, bool connect) {
@@ -105,17 +114,24 @@ ContractOffer& LinkPair::add(Side from, size_t payload_bytes, size_t header_byte
   auto owned = std::make_unique<ContractOffer>();
   ContractOffer& offer = *owned;
   offer.from = from;
-  MutexLock lock(mutex_);
-  offer.id = offers_.size() + 1;
+  offer.id = ++offers_made_;
   offer.header.resize(std::max(header_bytes, sizeof(offer.id)));
-  fill_source(offer.header, ~offer.id);
+  fill_pattern(offer.header, ~offer.id);
   std::memcpy(offer.header.data(), &offer.id, sizeof(offer.id));
-  offer.source.resize(payload_bytes);
-  fill_source(offer.source, offer.id);
-  offer.destination.assign(payload_bytes + kDestinationTailBytes, kPoison);
+  std::vector<std::byte> payload(payload_bytes);
+  fill_pattern(payload, offer.id);
+  offer.source = fixture_.allocate(from, payload_bytes);
+  offer.source->write(payload);
+  replace_destination(offer, payload_bytes + kDestinationTailBytes);
+  MutexLock lock(mutex_);
   outcomes_[offer.id] = {};
   offers_.emplace(offer.id, std::move(owned));
   return offer;
+}
+
+void LinkPair::replace_destination(ContractOffer& offer, size_t bytes) {
+  offer.destination = fixture_.allocate(other(offer.from), bytes);
+  poison(*offer.destination);
 }
 
 void LinkPair::start(ContractOffer& offer) {
@@ -133,7 +149,7 @@ void LinkPair::start_here(ContractOffer& offer) {
   const std::vector<std::byte> header = offer.header;
   bool& inside = inside_call_.at(static_cast<size_t>(side));
   const bool was_inside = std::exchange(inside, true);
-  link(side)->offer(header, offer.source, [this, &offer, side](const Status& status) {
+  link(side)->offer(header, offer.source->bytes(), [this, &offer, side](const Status& status) {
     note_completion(offer, side, status, true);
   });
   inside = was_inside;
@@ -147,7 +163,7 @@ OfferReply LinkPair::answer(Side side, std::span<const std::byte> header, size_t
     MutexLock lock(mutex_);
     if (const auto found = offers_.find(id); found != offers_.end()) offer = found->second.get();
   }
-  if (offer == nullptr || offer->from == side || payload_bytes != offer->source.size()) {
+  if (offer == nullptr || offer->from == side || payload_bytes != offer->source->size()) {
     note_violation("an offer arrived that nobody made: " + std::to_string(header.size()) +
                    " bytes of header, " + std::to_string(payload_bytes) + " of payload");
     return RefuseOffer{};
@@ -163,7 +179,7 @@ OfferReply LinkPair::answer(Side side, std::span<const std::byte> header, size_t
   if (offer->on_arrival) offer->on_arrival();
   fixture_.notify();
   if (offer->answer == Answer::kRefuse) return RefuseOffer{StatusCode::kResourceExhausted};
-  return AcceptOffer{offer->destination, [this, offer, side](const Status& status) {
+  return AcceptOffer{offer->destination->bytes(), [this, offer, side](const Status& status) {
                        note_completion(*offer, side, status, false);
                      }};
 }

@@ -23,8 +23,8 @@ struct ContractOffer {
   Side from = Side::kLeft;
   Answer answer = Answer::kAccept;
   std::vector<std::byte> header;  // begins with the id
-  std::vector<std::byte> source;
-  std::vector<std::byte> destination;
+  std::unique_ptr<ContractMemory> source;
+  std::unique_ptr<ContractMemory> destination;
   // Called on the executor of the side concerned; may be empty.
   std::function<void()> on_arrival;  // from within the offer handler
   std::function<void()> on_sent;
@@ -60,6 +60,8 @@ class LinkPair {
 
   /// A new offer: the source filled with a pattern, the destination with poison.
   ContractOffer& add(Side from, size_t payload_bytes, size_t header_bytes = 16);
+  /// Another one of that size, filled with poison.
+  void replace_destination(ContractOffer& offer, size_t bytes);
   /// Posts the offer to its side's executor.
   void start(ContractOffer& offer);
   /// The same from that executor.
@@ -102,6 +104,7 @@ class LinkPair {
   std::array<bool, 2> inside_call_{};
 
   std::array<std::string, 2> addresses_;
+  uint64_t offers_made_ = 0;
 
   mutable Mutex mutex_;
   std::unordered_map<uint64_t, std::unique_ptr<ContractOffer>> offers_ KVFERRY_GUARDED_BY(mutex_);
@@ -116,8 +119,8 @@ constexpr std::byte kPoison{0xDB};
 /// OK if the destination holds exactly the payload that the offer was made with, and poison after.
 Status expect_delivered(const ContractOffer& offer);
 /// OK if every byte is poison.
-Status expect_poison(std::span<const std::byte> bytes, const std::string& what);
-/// The pattern that add() fills sources with.
-void fill_source(std::span<std::byte> bytes, uint64_t seed);
+Status expect_poison(const ContractMemory& memory, const std::string& what);
+/// Makes every byte poison.
+void poison(ContractMemory& memory);
 
 }  // namespace kvferry

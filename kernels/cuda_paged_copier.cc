@@ -29,7 +29,7 @@ struct Slot {
   Status status = {};
   PagedCopyRequest request = {};
 
-  static Result<Slot> create(const CudaPagedCopier::Options& options) {
+  static Result<Slot> create(const CudaPagedCopierOptions& options) {
     KVFERRY_ASSIGN_OR_RETURN(auto staging,
                              DeviceMemory::create(options.device, options.staging_bytes));
     KVFERRY_ASSIGN_OR_RETURN(auto descriptors,
@@ -44,16 +44,17 @@ struct Slot {
   }
 };
 
-class Copier final : public CudaPagedCopier {
+class CudaPagedCopier final : public PagedCopier {
  public:
-  Copier(const Options& options, CudaStream pages, CudaStream link, std::vector<Slot> slots)
+  CudaPagedCopier(const CudaPagedCopierOptions& options, CudaStream pages, CudaStream link,
+                  std::vector<Slot> slots)
       : options_(options),
         pages_(std::move(pages)),
         link_(std::move(link)),
         slots_(std::move(slots)) {}
-  Copier(const Copier&) = delete;
-  Copier& operator=(const Copier&) = delete;
-  ~Copier() override;
+  CudaPagedCopier(const CudaPagedCopier&) = delete;
+  CudaPagedCopier& operator=(const CudaPagedCopier&) = delete;
+  ~CudaPagedCopier() override;
 
   void enqueue(PagedCopyRequest request) override;
   bool progress() override;
@@ -64,14 +65,20 @@ class Copier final : public CudaPagedCopier {
 
   void begin_waiting();
   Status begin(Slot& slot);
-  Status check_sizes(const PagedCopyRequest& request) const;
+  /// How an operation goes, and with how many thread blocks.
+  struct Way {
+    bool is_staged = false;
+    int32_t max_thread_blocks = 0;
+  };
+  Result<Way> way_of(const PagedCopyRequest& request) const;
   Status check_bounds(const PagedCopyRequest& request, std::span<const PagedCopyPlane> planes,
-                      const LinkRows& rows) const;
-  Status run_kernel(Slot& slot, std::span<const PagedCopyPlane> planes, LinkRows::Place work);
+                      size_t staged_bytes) const;
+  Status run_kernel(Slot& slot, std::span<const PagedCopyPlane> planes, LinkRows::Place work,
+                    int32_t max_thread_blocks);
   Status wait_for_streams() const;
   void end(Slot& slot, Status status);
 
-  const Options options_;
+  const CudaPagedCopierOptions options_;
   CudaStream pages_;  // kernels, and what they need
   CudaStream link_;   // copies between staging and chunk
   std::vector<Slot> slots_;
@@ -81,7 +88,7 @@ class Copier final : public CudaPagedCopier {
   std::deque<PagedCopyRequest> waiting_;
 };
 
-Copier::~Copier() {
+CudaPagedCopier::~CudaPagedCopier() {
   closed_ = true;
   const Status quiet = wait_for_streams();
   while (num_running_ > 0) {
@@ -96,18 +103,18 @@ Copier::~Copier() {
   }
 }
 
-Status Copier::wait_for_streams() const {
+Status CudaPagedCopier::wait_for_streams() const {
   const Status pages = pages_.view().synchronize();
   const Status link = link_.view().synchronize();
   return pages.is_ok() ? link : pages;
 }
 
-void Copier::enqueue(PagedCopyRequest request) {
+void CudaPagedCopier::enqueue(PagedCopyRequest request) {
   waiting_.push_back(std::move(request));
   begin_waiting();
 }
 
-void Copier::begin_waiting() {
+void CudaPagedCopier::begin_waiting() {
   while (!closed_ && !waiting_.empty() && num_running_ < slots_.size()) {
     Slot& next = slot_of(oldest_ + num_running_++);
     next.request = std::move(waiting_.front());
@@ -118,7 +125,7 @@ void Copier::begin_waiting() {
   }
 }
 
-bool Copier::progress() {
+bool CudaPagedCopier::progress() {
   bool moved = false;
   while (num_running_ > 0) {
     Slot& oldest = slot_of(oldest_);
@@ -137,7 +144,7 @@ bool Copier::progress() {
   return moved;
 }
 
-void Copier::end(Slot& slot, Status status) {
+void CudaPagedCopier::end(Slot& slot, Status status) {
   const PagedCopyRequest request = std::exchange(slot.request, {});
   if (status.is_ok() && !request.tile_digests.empty()) {
     std::memcpy(request.tile_digests.data(), slot.digests.data(),
@@ -146,53 +153,56 @@ void Copier::end(Slot& slot, Status status) {
   request.on_done(std::move(status));
 }
 
-Status Copier::begin(Slot& slot) {
+Status CudaPagedCopier::begin(Slot& slot) {
   const PagedCopyRequest& request = slot.request;
-  KVFERRY_RETURN_IF_ERROR(check_sizes(request));
+  KVFERRY_RETURN_IF_ERROR(request.copy->check_call(
+      Device::cuda(options_.device), request.plane_begin, request.plane_end, request.chunk.size(),
+      request.tile_digests.size()));
   const auto planes =
       request.copy->planes().subspan(static_cast<size_t>(request.plane_begin),
                                      static_cast<size_t>(request.plane_end - request.plane_begin));
+  if (planes.empty()) return slot.done.record(pages_.view());
   const LinkRows rows(planes, request.copy->num_tokens());
-  KVFERRY_RETURN_IF_ERROR(check_bounds(request, planes, rows));
+  KVFERRY_ASSIGN_OR_RETURN(const Way way, way_of(request));
+  KVFERRY_RETURN_IF_ERROR(check_bounds(request, planes, way.is_staged ? rows.size_bytes() : 0));
   const LinkRows::Place chunk{request.chunk.data(), 0};
-  const bool staged = request.path == DevicePath::kStaged;
-  const LinkRows::Place work =
-      staged ? LinkRows::Place{slot.staging.data(), rows.begin_bytes()} : chunk;
-  if (staged && request.direction == CopyDirection::kScatter) {
-    KVFERRY_RETURN_IF_ERROR(rows.copy(work, chunk, link_.view()));
-    KVFERRY_RETURN_IF_ERROR(slot.half_done.record(link_.view()));
-    KVFERRY_RETURN_IF_ERROR(pages_.view().wait_for(slot.half_done));
-  }
-  KVFERRY_RETURN_IF_ERROR(run_kernel(slot, planes, work));
-  if (!staged || request.direction == CopyDirection::kScatter) {
+  const LinkRows::Place staging{slot.staging.data(), rows.begin_bytes()};
+  if (!way.is_staged) {
+    KVFERRY_RETURN_IF_ERROR(run_kernel(slot, planes, chunk, way.max_thread_blocks));
     return slot.done.record(pages_.view());
   }
+  if (request.direction == CopyDirection::kScatter) {
+    KVFERRY_RETURN_IF_ERROR(rows.copy(staging, chunk, link_.view()));
+    KVFERRY_RETURN_IF_ERROR(slot.half_done.record(link_.view()));
+    KVFERRY_RETURN_IF_ERROR(pages_.view().wait_for(slot.half_done));
+    KVFERRY_RETURN_IF_ERROR(run_kernel(slot, planes, staging, way.max_thread_blocks));
+    return slot.done.record(pages_.view());
+  }
+  KVFERRY_RETURN_IF_ERROR(run_kernel(slot, planes, staging, way.max_thread_blocks));
   KVFERRY_RETURN_IF_ERROR(slot.half_done.record(pages_.view()));
   KVFERRY_RETURN_IF_ERROR(link_.view().wait_for(slot.half_done));
-  KVFERRY_RETURN_IF_ERROR(rows.copy(chunk, work, link_.view()));
+  KVFERRY_RETURN_IF_ERROR(rows.copy(chunk, staging, link_.view()));
   return slot.done.record(link_.view());
 }
 
-Status Copier::check_sizes(const PagedCopyRequest& request) const {
-  const PagedCopy& copy = *request.copy;
-  if (request.plane_begin < 0 || request.plane_begin >= request.plane_end ||
-      request.plane_end > copy.num_planes() || request.chunk.size() != copy.chunk_bytes()) {
-    return {StatusCode::kInvalidArgument,
-            "planes [" + std::to_string(request.plane_begin) + ", " +
-                std::to_string(request.plane_end) + ") of " + std::to_string(copy.num_planes()) +
-                ", chunk of " + std::to_string(request.chunk.size()) + " bytes; it has " +
-                std::to_string(copy.chunk_bytes())};
+Result<CudaPagedCopier::Way> CudaPagedCopier::way_of(const PagedCopyRequest& request) const {
+  KVFERRY_ASSIGN_OR_RETURN(const MemoryPlace place, find_memory(request.chunk.data()));
+  if (place.kind == MemoryPlace::Kind::kPageableHost) {
+    return make_error(StatusCode::kInvalidArgument,
+                      "the chunk lies in pageable host memory, which a GPU cannot reach by itself; "
+                      "register it (HostRegistration) or take it from pinned memory");
   }
-  const int64_t tiles = (request.plane_end - request.plane_begin) * copy.tiles_per_plane();
-  if (!request.tile_digests.empty() && std::cmp_not_equal(request.tile_digests.size(), tiles)) {
-    return {StatusCode::kInvalidArgument, std::to_string(request.tile_digests.size()) +
-                                              " digests for " + std::to_string(tiles) + " tiles"};
-  }
-  return {};
+  const bool is_here = place == MemoryPlace{MemoryPlace::Kind::kDevice, options_.device};
+  const DevicePath path =
+      request.path.value_or(is_here ? DevicePath::kDirect : DevicePath::kStaged);
+  const bool crosses_link = path == DevicePath::kDirect && !is_here;
+  return Way{path == DevicePath::kStaged,
+             crosses_link ? options_.link_thread_blocks : options_.device_thread_blocks};
 }
 
-Status Copier::check_bounds(const PagedCopyRequest& request, std::span<const PagedCopyPlane> planes,
-                            const LinkRows& rows) const {
+Status CudaPagedCopier::check_bounds(const PagedCopyRequest& request,
+                                     std::span<const PagedCopyPlane> planes,
+                                     size_t staged_bytes) const {
   const auto too_large = [](const char* option, size_t needed, size_t limit) {
     return Status(StatusCode::kResourceExhausted,
                   std::string(option) + " is " + std::to_string(limit) + "; this copy needs " +
@@ -205,21 +215,14 @@ Status Copier::check_bounds(const PagedCopyRequest& request, std::span<const Pag
   if (request.tile_digests.size() > options_.max_tiles) {
     return too_large("max_tiles", request.tile_digests.size(), options_.max_tiles);
   }
-  const auto staged = static_cast<size_t>(rows.end_bytes() - rows.begin_bytes());
-  if (request.path == DevicePath::kStaged && staged > options_.staging_bytes) {
-    return too_large("staging_bytes", staged, options_.staging_bytes);
-  }
-  KVFERRY_ASSIGN_OR_RETURN(const MemoryPlace place, find_memory(request.chunk.data()));
-  if (place.kind == MemoryPlace::Kind::kPageableHost) {
-    return {StatusCode::kInvalidArgument,
-            "the chunk lies in pageable host memory, which a GPU cannot reach by itself; register "
-            "it (HostRegistration) or take it from pinned memory"};
+  if (staged_bytes > options_.staging_bytes) {
+    return too_large("staging_bytes", staged_bytes, options_.staging_bytes);
   }
   return {};
 }
 
-Status Copier::run_kernel(Slot& slot, std::span<const PagedCopyPlane> planes,
-                          LinkRows::Place work) {
+Status CudaPagedCopier::run_kernel(Slot& slot, std::span<const PagedCopyPlane> planes,
+                                   LinkRows::Place work, int32_t max_thread_blocks) {
   const PagedCopyRequest& request = slot.request;
   const std::span<const int64_t> slots = request.copy->slots();
   // The last user of the upload ended before this operation got its slot.
@@ -230,7 +233,6 @@ Status Copier::run_kernel(Slot& slot, std::span<const PagedCopyPlane> planes,
   if (request.after != nullptr) {
     KVFERRY_RETURN_IF_ERROR(enqueue_wait(pages_.view(), request.after));
   }
-  const bool staged = request.path == DevicePath::kStaged;
   PagedCopyDevice copy;
   copy.planes = reinterpret_cast<const PagedCopyPlane*>(slot.descriptors.data());
   copy.slots = reinterpret_cast<const int64_t*>(slot.descriptors.data() + planes.size_bytes());
@@ -246,19 +248,19 @@ Status Copier::run_kernel(Slot& slot, std::span<const PagedCopyPlane> planes,
       {.direction = request.direction,
        .alignment = request.copy->alignment(),
        .max_row_bytes = std::ranges::max(planes, {}, &PagedCopyPlane::row_bytes).row_bytes(),
-       .max_thread_blocks = staged ? options_.staged_thread_blocks : options_.direct_thread_blocks},
+       .max_thread_blocks = max_thread_blocks},
       pages_.view());
 }
 
-Status check_options(const CudaPagedCopier::Options& options) {
+Status check_options(const CudaPagedCopierOptions& options) {
   const auto invalid = [](const char* what) {
-    return Status(StatusCode::kInvalidArgument, std::string("CudaPagedCopier: ") + what);
+    return Status(StatusCode::kInvalidArgument, std::string("CudaPagedCopierOptions: ") + what);
   };
   if (options.num_slots == 0) return invalid("num_slots is 0; 2 or more let copies overlap");
   if (options.staging_bytes == 0) return invalid("staging_bytes is 0; give a fragment's");
   if (options.descriptor_bytes == 0) return invalid("descriptor_bytes is 0");
   if (options.max_tiles == 0) return invalid("max_tiles is 0");
-  if (options.staged_thread_blocks < 0 || options.direct_thread_blocks < 0) {
+  if (options.device_thread_blocks < 0 || options.link_thread_blocks < 0) {
     return invalid("a number of thread blocks is negative");
   }
   return {};
@@ -266,7 +268,7 @@ Status check_options(const CudaPagedCopier::Options& options) {
 
 }  // namespace
 
-Result<std::unique_ptr<CudaPagedCopier>> CudaPagedCopier::create(const Options& options) {
+Result<std::unique_ptr<PagedCopier>> make_cuda_paged_copier(const CudaPagedCopierOptions& options) {
   KVFERRY_RETURN_IF_ERROR(check_options(options));
   // A gather delayed behind an engine's kernels delays the link; its own kernels are short.
   KVFERRY_ASSIGN_OR_RETURN(auto pages,
@@ -277,7 +279,8 @@ Result<std::unique_ptr<CudaPagedCopier>> CudaPagedCopier::create(const Options& 
     KVFERRY_ASSIGN_OR_RETURN(auto slot, Slot::create(options));
     slots.push_back(std::move(slot));
   }
-  return std::make_unique<Copier>(options, std::move(pages), std::move(link), std::move(slots));
+  return std::make_unique<CudaPagedCopier>(options, std::move(pages), std::move(link),
+                                           std::move(slots));
 }
 
 }  // namespace kvferry

@@ -4,7 +4,7 @@
 
 namespace kvferry {
 
-Result<std::unique_ptr<CudaPagedCopier>> CudaPagedCopier::create(const Options& /*options*/) {
+Result<std::unique_ptr<PagedCopier>> make_cuda_paged_copier(const CudaPagedCopierOptions&) {
   return make_error(StatusCode::kUnimplemented,
                     "built without CUDA; configure with nvcc on PATH or KVFERRY_CUDA=ON");
 }

@@ -19,6 +19,7 @@ class LinkRows {
   /// From the first to past the last byte, in the chunk.
   int64_t begin_bytes() const { return begin_bytes_; }
   int64_t end_bytes() const { return end_bytes_; }
+  size_t size_bytes() const { return static_cast<size_t>(end_bytes_ - begin_bytes_); }
 
   /// Copies them between two places, of which each begins with a byte of the chunk.
   ///

@@ -125,7 +125,34 @@ Result<PagedCopy> PagedCopy::create(const KVLayout& pages, const ChunkLayout& ch
     copy.add_group(source.block_tokens, slots_per_group[group], *runs);
   }
   copy.alignment_ = alignment_of(copy.planes_);
+  copy.device_ = pages.device;
   return copy;
+}
+
+Status PagedCopy::check_call(Device device, int32_t plane_begin, int32_t plane_end,
+                             size_t chunk_bytes, size_t num_digests) const {
+  if (!(device_ == device)) {
+    return Status(StatusCode::kInvalidArgument, "the pages lie on " + device_name(device_) +
+                                                    ", the copy was asked of " +
+                                                    device_name(device));
+  }
+  if (plane_begin < 0 || plane_end < plane_begin || plane_end > num_planes()) {
+    return Status(StatusCode::kInvalidArgument,
+                  "planes [" + std::to_string(plane_begin) + ", " + std::to_string(plane_end) +
+                      ") asked for; the copy has " + std::to_string(num_planes()));
+  }
+  if (chunk_bytes != chunk_bytes_) {
+    return Status(StatusCode::kInvalidArgument, "chunk span of " + std::to_string(chunk_bytes) +
+                                                    " bytes given, the chunk has " +
+                                                    std::to_string(chunk_bytes_));
+  }
+  const int64_t tiles = (plane_end - plane_begin) * tiles_per_plane();
+  if (num_digests != 0 && std::cmp_not_equal(num_digests, tiles)) {
+    return Status(StatusCode::kInvalidArgument, std::to_string(num_digests) +
+                                                    " digests given for " + std::to_string(tiles) +
+                                                    " tiles; give one each, or none");
+  }
+  return Status();
 }
 
 void PagedCopy::add_group(int32_t block_tokens, SlotMapping slots, std::span<const SlotRun> runs) {

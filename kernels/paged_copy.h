@@ -41,6 +41,8 @@ class PagedCopy {
   static Result<PagedCopy> create(const KVLayout& pages, const ChunkLayout& chunk,
                                   std::span<const SlotMapping> slots_per_group);
 
+  /// Whose memory the pages lie in.
+  Device device() const { return device_; }
   int32_t num_planes() const { return static_cast<int32_t>(planes_.size()); }
   int64_t num_tokens() const { return num_tokens_; }
   int64_t tiles_per_plane() const { return tiles_of_tokens(num_tokens_); }
@@ -53,6 +55,12 @@ class PagedCopy {
   std::span<const TileSegment> segments(int32_t group, int64_t tile_in_plane) const;
   /// Largest of 16, 8, 4, 2, 1 that divides every page address, stride and content.
   int32_t alignment() const { return alignment_; }
+
+  /// Whether planes [plane_begin, plane_end) can be copied by `device`, between pages and a chunk
+  /// of `chunk_bytes`, with so many digests: one per tile, or none.
+  /// Errors: kInvalidArgument, saying what does not fit
+  Status check_call(Device device, int32_t plane_begin, int32_t plane_end, size_t chunk_bytes,
+                    size_t num_digests) const;
 
  private:
   struct GroupSegments {
@@ -69,6 +77,7 @@ class PagedCopy {
   int64_t num_tokens_ = 0;
   size_t chunk_bytes_ = 0;
   int32_t alignment_ = 1;
+  Device device_;
 };
 
 /// Threads lent by the caller; nothing in kernels/ starts one.
@@ -98,8 +107,8 @@ struct HostCopyOptions {
 ///
 /// Layout:  `chunk` is the whole chunk; streaming stores need it 64-byte aligned, else they are
 ///   ordinary ones. Bytes of other planes are neither read nor written.
-/// Errors:  kInvalidArgument if planes or span sizes do not fit, nothing written. An empty
-///   `tile_digests` computes none: for measurements only.
+/// Errors:  kInvalidArgument if planes or span sizes do not fit, or the pages are not the host's,
+///   nothing written. An empty `tile_digests` computes none: for measurements only.
 Status gather(const PagedCopy& copy, int32_t plane_begin, int32_t plane_end,
               std::span<std::byte> chunk, std::span<uint64_t> tile_digests,
               HostCopyOptions options = {});

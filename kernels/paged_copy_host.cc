@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <string>
 
 #include "kernels/copy_batch.h"
 #include "kernels/copy_loop.h"
@@ -7,27 +6,6 @@
 
 namespace kvferry {
 namespace {
-
-Status check_call(const PagedCopy& copy, int32_t plane_begin, int32_t plane_end, size_t chunk_bytes,
-                  size_t num_digests) {
-  if (plane_begin < 0 || plane_end < plane_begin || plane_end > copy.num_planes()) {
-    return Status(StatusCode::kInvalidArgument,
-                  "planes [" + std::to_string(plane_begin) + ", " + std::to_string(plane_end) +
-                      ") asked for; the copy has " + std::to_string(copy.num_planes()));
-  }
-  if (chunk_bytes != copy.chunk_bytes()) {
-    return Status(StatusCode::kInvalidArgument, "chunk span of " + std::to_string(chunk_bytes) +
-                                                    " bytes given, the chunk has " +
-                                                    std::to_string(copy.chunk_bytes()));
-  }
-  const int64_t tiles = (plane_end - plane_begin) * copy.tiles_per_plane();
-  if (num_digests != 0 && std::cmp_not_equal(num_digests, tiles)) {
-    return Status(StatusCode::kInvalidArgument, std::to_string(num_digests) +
-                                                    " digests given for " + std::to_string(tiles) +
-                                                    " tiles; give one each, or none");
-  }
-  return Status();
-}
 
 constexpr size_t kBatchBytes = size_t{128} << 10;
 
@@ -91,7 +69,7 @@ Status gather(const PagedCopy& copy, int32_t plane_begin, int32_t plane_end,
               std::span<std::byte> chunk, std::span<uint64_t> tile_digests,
               HostCopyOptions options) {
   KVFERRY_RETURN_IF_ERROR(
-      check_call(copy, plane_begin, plane_end, chunk.size(), tile_digests.size()));
+      copy.check_call(Device::host(), plane_begin, plane_end, chunk.size(), tile_digests.size()));
   run({copy, CopyDirection::kGather, chunk.data(), plane_begin, tile_digests,
        options.store == StoreHint::kStreaming, copy_loop(options.simd)},
       (plane_end - plane_begin) * copy.tiles_per_plane(), options.parallel);
@@ -102,7 +80,7 @@ Status scatter(const PagedCopy& copy, int32_t plane_begin, int32_t plane_end,
                std::span<const std::byte> chunk, std::span<uint64_t> tile_digests,
                HostCopyOptions options) {
   KVFERRY_RETURN_IF_ERROR(
-      check_call(copy, plane_begin, plane_end, chunk.size(), tile_digests.size()));
+      copy.check_call(Device::host(), plane_begin, plane_end, chunk.size(), tile_digests.size()));
   // Items carry writable chunk pointers for both directions; scatter only reads through them.
   auto* bytes = const_cast<std::byte*>(chunk.data());
   run({copy, CopyDirection::kScatter, bytes, plane_begin, tile_digests,

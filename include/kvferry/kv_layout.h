@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "kvferry/device.h"
 #include "kvferry/dtype.h"
 #include "kvferry/status.h"
 
@@ -57,6 +58,7 @@ struct KVFERRY_EXPORT KVLayout {
   DType dtype = DType::kBF16;
   HeadRange heads;
   std::vector<KVGroup> groups;
+  Device device = {};  ///< whose memory all planes lie in
 
   int64_t num_planes() const;
   /// Bytes of one token over all planes of a valid layout.

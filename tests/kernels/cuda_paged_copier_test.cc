@@ -24,6 +24,7 @@ using ::testing::HasSubstr;
 class DevicePages {
  public:
   explicit DevicePages(PagedWorld* world) : world_(world), layout_(world->layout()) {
+    layout_.device = Device::cuda(0);
     for (GuardedBuffer& buffer : world_->pages()) {
       const std::span<std::byte> all = buffer.all();
       const size_t shift = reinterpret_cast<uintptr_t>(all.data()) % 64;
@@ -102,19 +103,19 @@ class ChunkMemory {
 };
 
 /// Progresses until nothing is open.
-void finish(CudaPagedCopier* copier) {
+void finish(PagedCopier* copier) {
   while (copier->num_open() > 0) {
     if (!copier->progress()) std::this_thread::yield();
   }
 }
 
-std::unique_ptr<CudaPagedCopier> make_copier(CudaPagedCopier::Options options = {}) {
+std::unique_ptr<PagedCopier> make_copier(CudaPagedCopierOptions options = {}) {
   options.staging_bytes = std::max(options.staging_bytes, size_t{1} << 20);
-  return CudaPagedCopier::create(options).value();
+  return make_cuda_paged_copier(options).value();
 }
 
 /// Copies all planes in two operations, and waits.
-void copy_in_two(CudaPagedCopier* copier, const PagedCopy& copy, CopyDirection direction,
+void copy_in_two(PagedCopier* copier, const PagedCopy& copy, CopyDirection direction,
                  DevicePath path, std::span<std::byte> chunk, std::span<uint64_t> digests) {
   const int32_t half = copy.num_planes() / 2;
   const auto tiles = static_cast<size_t>(half * copy.tiles_per_plane());
@@ -231,7 +232,7 @@ class CudaPagedCopierTest : public CudaTest {
   std::optional<PagedCopy> copy;
   std::vector<uint64_t> digests;
   std::vector<std::unique_ptr<ChunkMemory>> chunks;
-  std::unique_ptr<CudaPagedCopier> copier;
+  std::unique_ptr<PagedCopier> copier;
 };
 
 TEST_F(CudaPagedCopierTest, ManyOperationsThroughFewSlotsKeepTheirBytesAndTheirOrder) {
@@ -401,13 +402,13 @@ TEST_F(CudaPagedCopierTest, WrongRequestsEndWithAnErrorAndTheNextOneIsServed) {
   };
   PagedCopyRequest wrong = gather();
   wrong.plane_end += 1;
-  EXPECT_THAT(run(std::move(wrong)), is_invalid("planes [0, 5) of 4"));
+  EXPECT_THAT(run(std::move(wrong)), is_invalid("planes [0, 5) asked for; the copy has 4"));
   wrong = gather();
   wrong.plane_begin = -1;
   EXPECT_THAT(run(std::move(wrong)), is_invalid("planes [-1"));
   wrong = gather();
   wrong.chunk = wrong.chunk.first(1);
-  EXPECT_THAT(run(std::move(wrong)), is_invalid("chunk of 1 bytes"));
+  EXPECT_THAT(run(std::move(wrong)), is_invalid("chunk span of 1 bytes"));
   wrong = gather();
   wrong.tile_digests = wrong.tile_digests.first(1);
   EXPECT_THAT(run(std::move(wrong)), is_invalid("1 digests"));
@@ -415,13 +416,17 @@ TEST_F(CudaPagedCopierTest, WrongRequestsEndWithAnErrorAndTheNextOneIsServed) {
   wrong = gather();
   wrong.chunk = pageable;
   EXPECT_THAT(run(std::move(wrong)), is_invalid("pageable"));
+  const PagedCopy on_host = world->copy().value();
+  wrong = gather();
+  wrong.copy = &on_host;
+  EXPECT_THAT(run(std::move(wrong)), is_invalid("the pages lie on host"));
   EXPECT_THAT(run(gather()), IsOk());
   EXPECT_TRUE(std::ranges::equal(chunk.bytes(), expected_chunk()));
 }
 
 TEST_F(CudaPagedCopierTest, WhatDoesNotFitTheOptionsSaysWhichToRaise) {
-  const auto refused = [&](const CudaPagedCopier::Options& options) {
-    copier = CudaPagedCopier::create(options).value();
+  const auto refused = [&](const CudaPagedCopierOptions& options) {
+    copier = make_cuda_paged_copier(options).value();
     Status ignored;
     return run(request(CopyDirection::kGather, add_chunk().bytes(), &ignored));
   };
@@ -435,16 +440,16 @@ TEST_F(CudaPagedCopierTest, WhatDoesNotFitTheOptionsSaysWhichToRaise) {
 }
 
 TEST_F(CudaPagedCopierTest, WrongOptionsAreRefusedByName) {
-  const auto refused = [](const CudaPagedCopier::Options& options, const char* name) {
-    EXPECT_THAT(CudaPagedCopier::create(options),
+  const auto refused = [](const CudaPagedCopierOptions& options, const char* name) {
+    EXPECT_THAT(make_cuda_paged_copier(options),
                 StatusIs(StatusCode::kInvalidArgument, HasSubstr(name)));
   };
   refused({.num_slots = 0}, "num_slots");
   refused({.staging_bytes = 0}, "staging_bytes");
   refused({.descriptor_bytes = 0}, "descriptor_bytes");
   refused({.max_tiles = 0}, "max_tiles");
-  refused({.direct_thread_blocks = -1}, "thread blocks");
-  EXPECT_THAT(CudaPagedCopier::create({.device = 99}), StatusIs(StatusCode::kInvalidArgument));
+  refused({.link_thread_blocks = -1}, "thread blocks");
+  EXPECT_THAT(make_cuda_paged_copier({.device = 99}), StatusIs(StatusCode::kInvalidArgument));
 }
 
 class CudaPagedCopierReach : public CudaTest {};
@@ -461,7 +466,8 @@ TEST_F(CudaPagedCopierReach, PagesPastTwoToThe31ElementsAreReached) {
   const auto memory = DeviceMemory::create(0, bytes);
   if (!memory) GTEST_SKIP() << memory.error().message();
   std::byte* const base[] = {memory->data()};
-  const KVLayout layout = make_kv_layout(PagePreset::kVllmNhd, shape, base).value();
+  KVLayout layout = make_kv_layout(PagePreset::kVllmNhd, shape, base).value();
+  layout.device = Device::cuda(0);
   std::vector<int64_t> slots(16);
   std::iota(slots.begin(), slots.end(), layout.groups[0].num_slots() - 20);
   const ChunkLayout chunk_layout = make_chunk_layout(MemoryFormat::kKvL2TD, layout, 16).value();

@@ -1,5 +1,6 @@
 #include "tests/sim_cuda/paged_copy_kernels.h"
 #include "tests/sim_cuda/sim_cuda.h"
+#include "tests/sim_cuda/sim_runtime.h"
 #include "tests/support/cuda_test.h"
 
 namespace kvferry::test {
@@ -10,5 +11,10 @@ void begin_cuda(uint64_t seed) {
 }
 
 std::vector<std::string> end_cuda() { return sim_cuda::end(); }
+
+bool lose_device(int32_t device) {
+  sim_cuda::Runtime::get().set_fault(device, cudaErrorIllegalAddress);
+  return true;
+}
 
 }  // namespace kvferry::test

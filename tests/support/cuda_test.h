@@ -17,6 +17,9 @@ namespace kvferry::test {
 void begin_cuda(uint64_t seed);
 /// What was done wrong since begin_cuda(), as far as that runtime can tell.
 std::vector<std::string> end_cuda();
+/// Loses the device, as a kernel's illegal access does: all that uses it fails from now on. False
+/// where that cannot be had (a GPU would be lost for all further tests).
+bool lose_device(int32_t device);
 
 /// Tests that run on the CUDA device, by `sim_cuda` on the host and by `gpu` on a GPU. Without a
 /// device they are skipped, or fail where KVFERRY_REQUIRE_GPU is set.

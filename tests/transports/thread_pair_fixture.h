@@ -15,7 +15,7 @@
 namespace kvferry {
 
 /// Two threads of this process, and one transport for both.
-class ThreadPairFixture final : public TransportContractFixture {
+class ThreadPairFixture : public TransportContractFixture {
  public:
   ThreadPairFixture(std::unique_ptr<Transport> transport, PeerClass peer_class)
       : transport_(std::move(transport)), peer_class_(peer_class) {
@@ -42,16 +42,21 @@ inline void PrintTo(const TransportContractCase& contract_case, std::ostream* ou
 }
 
 inline void run_contract_case(const TransportContractCase& contract_case,
-                              std::unique_ptr<Transport> transport, PeerClass peer_class) {
-  ASSERT_TRUE(transport->is_available(peer_class).is_ok())
-      << transport->is_available(peer_class).to_string();
-  ThreadPairFixture fixture(std::move(transport), peer_class);
+                              TransportContractFixture& fixture) {
+  const Status available = fixture.transport(Side::kLeft).is_available(fixture.peer_class());
+  ASSERT_TRUE(available.is_ok()) << available.to_string();
   const Status status = contract_case.run(fixture);
   if (contract_case.is_advisory && !status.is_ok()) {
     std::cout << "advisory: " << status.to_string() << "\n";
     return;
   }
   EXPECT_TRUE(status.is_ok()) << status.to_string_with_location();
+}
+
+inline void run_contract_case(const TransportContractCase& contract_case,
+                              std::unique_ptr<Transport> transport, PeerClass peer_class) {
+  ThreadPairFixture fixture(std::move(transport), peer_class);
+  run_contract_case(contract_case, fixture);
 }
 
 }  // namespace kvferry
