@@ -1,5 +1,7 @@
 // What runtime/ uses of the CUDA device, in builds without CUDA.
 
+#include "cuda/cuda_stream.h"
+#include "cuda/device_copy.h"
 #include "cuda/device_memory.h"
 #include "cuda/device_query.h"
 #include "cuda/host_registration.h"
@@ -25,6 +27,16 @@ void DeviceMemory::reset() noexcept {}
 
 Result<PinnedMemory> PinnedMemory::create(size_t /*bytes*/) { return absent(); }
 void PinnedMemory::reset() noexcept {}
+
+Result<CudaStream> CudaStream::create(int32_t /*device*/, CudaStreamPriority /*priority*/) {
+  return absent();
+}
+void CudaStream::reset() noexcept {}
+Status CudaStreamView::synchronize() const { return absent(); }
+
+Status copy_batch_async(std::span<const CopyRun> /*runs*/, CudaStreamView /*stream*/) {
+  return absent();
+}
 
 Result<HostRegistration> HostRegistration::create(std::span<std::byte> /*memory*/) {
   return absent();

@@ -70,7 +70,7 @@ class CudaPagedCopier final : public PagedCopier {
     bool is_staged = false;
     int32_t max_thread_blocks = 0;
   };
-  Result<Way> way_of(const PagedCopyRequest& request) const;
+  Result<Way> way_of(const PagedCopyRequest& request, size_t rows_bytes) const;
   Status check_bounds(const PagedCopyRequest& request, std::span<const PagedCopyPlane> planes,
                       size_t staged_bytes) const;
   Status run_kernel(Slot& slot, std::span<const PagedCopyPlane> planes, LinkRows::Place work,
@@ -163,7 +163,7 @@ Status CudaPagedCopier::begin(Slot& slot) {
                                      static_cast<size_t>(request.plane_end - request.plane_begin));
   if (planes.empty()) return slot.done.record(pages_.view());
   const LinkRows rows(planes, request.copy->num_tokens());
-  KVFERRY_ASSIGN_OR_RETURN(const Way way, way_of(request));
+  KVFERRY_ASSIGN_OR_RETURN(const Way way, way_of(request, rows.size_bytes()));
   KVFERRY_RETURN_IF_ERROR(check_bounds(request, planes, way.is_staged ? rows.size_bytes() : 0));
   const LinkRows::Place chunk{request.chunk.data(), 0};
   const LinkRows::Place staging{slot.staging.data(), rows.begin_bytes()};
@@ -185,7 +185,8 @@ Status CudaPagedCopier::begin(Slot& slot) {
   return slot.done.record(link_.view());
 }
 
-Result<CudaPagedCopier::Way> CudaPagedCopier::way_of(const PagedCopyRequest& request) const {
+Result<CudaPagedCopier::Way> CudaPagedCopier::way_of(const PagedCopyRequest& request,
+                                                     size_t rows_bytes) const {
   KVFERRY_ASSIGN_OR_RETURN(const MemoryPlace place, find_memory(request.chunk.data()));
   if (place.kind == MemoryPlace::Kind::kPageableHost) {
     return make_error(StatusCode::kInvalidArgument,
@@ -193,8 +194,8 @@ Result<CudaPagedCopier::Way> CudaPagedCopier::way_of(const PagedCopyRequest& req
                       "register it (HostRegistration) or take it from pinned memory");
   }
   const bool is_here = place == MemoryPlace{MemoryPlace::Kind::kDevice, options_.device};
-  const DevicePath path =
-      request.path.value_or(is_here ? DevicePath::kDirect : DevicePath::kStaged);
+  const bool stages = !is_here && rows_bytes <= options_.staging_bytes;
+  const DevicePath path = request.path.value_or(stages ? DevicePath::kStaged : DevicePath::kDirect);
   const bool crosses_link = path == DevicePath::kDirect && !is_here;
   return Way{path == DevicePath::kStaged,
              crosses_link ? options_.link_thread_blocks : options_.device_thread_blocks};

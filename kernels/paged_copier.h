@@ -27,10 +27,10 @@ struct PagedCopyRequest {
   int32_t plane_end = 0;
   std::span<std::byte> chunk;        ///< the whole chunk; only read by a scatter
   std::span<uint64_t> tile_digests;  ///< one per tile of the planes, in tile order; or empty
-  /// None: kDirect where the chunk lies in device memory, else kStaged.
+  /// None: kStaged where the chunk lies across the link and what moves fits staging.
   std::optional<DevicePath> path = {};
   CUevent_st* after = nullptr;  ///< no page is touched before this event, as last recorded by then
-  std::function<void(Status)> on_done;
+  std::function<void(Status)> on_done = {};
 };
 
 /// Gathers and scatters on the device that holds the pages, several at a time.

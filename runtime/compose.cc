@@ -3,6 +3,7 @@
 #include <cstdlib>
 
 #include "kvferry/make_transport.h"
+#include "transports/host_offload/factory.h"
 #include "transports/loopback/factory.h"
 #if KVFERRY_HAVE_UCX
 #include "transports/ucx/factory.h"
@@ -14,6 +15,9 @@ std::vector<std::string> transport_names() {
   std::vector<std::string> names = {"loopback"};
 #if KVFERRY_HAVE_UCX
   names.emplace_back("ucx");
+#endif
+#if KVFERRY_HAVE_CUDA
+  names.emplace_back("host_offload");
 #endif
   return names;
 }
@@ -30,6 +34,10 @@ Result<std::shared_ptr<Transport>> make_transport(std::string_view name) {
     return make_error(StatusCode::kUnimplemented,
                       "this build has no UCX; install libucx-dev and build again");
 #endif
+  }
+  if (name == "host_offload") {
+    KVFERRY_ASSIGN_OR_RETURN(std::shared_ptr<Transport> transport, make_host_offload_transport(0));
+    return transport;
   }
   std::string known;
   for (const std::string& each : transport_names()) known += (known.empty() ? "" : ", ") + each;

@@ -45,6 +45,9 @@ void add_demo(CLI::App& app, kvferry::DemoFlags& flags) {
            "that works here");
   add_text(*demo, "--host", "ADDR", flags.host,
            "Where prefill listens and decode connects. Default: 127.0.0.1");
+  add_text(*demo, "--prefill-device", "DEVICE", flags.prefill_device,
+           "Where prefill's pages lie: host, cuda:0, ... Default: host");
+  add_text(*demo, "--decode-device", "DEVICE", flags.decode_device, "The same of decode");
   add_text(*demo, "--prefill-netns", "FILE", flags.prefill_netns,
            "Run prefill in this network namespace (/run/netns/NAME, /proc/PID/ns/net). Over tcp, "
            "if decode's is another");

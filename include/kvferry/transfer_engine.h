@@ -8,11 +8,14 @@
 #include <vector>
 
 #include "kvferry/cache_engine_key.h"
+#include "kvferry/device.h"
 #include "kvferry/kv_layout.h"
 #include "kvferry/logger.h"
 #include "kvferry/status.h"
 #include "kvferry/transfer_trace.h"
 #include "kvferry/transport.h"
+
+struct CUevent_st;  // *: cudaEvent_t
 
 namespace kvferry {
 
@@ -34,6 +37,10 @@ struct ChunkRef {
 struct PagedChunk {
   const KVLayout* layout = nullptr;  ///< borrowed until the transfer ends
   std::vector<int64_t> slots;
+  /// Of pages on a CUDA device, a cudaEvent_t or null: as last recorded when the transfer begins,
+  /// the engine's work that writes a source, or still uses a destination, ends before it. The event
+  /// outlives the transfer.
+  CUevent_st* after = nullptr;
 };
 
 /// Hands out chunks that peers ask for. Implemented by the engine that holds them.
@@ -58,7 +65,8 @@ struct StagedFragment {
   std::span<std::byte> bytes;
 };
 
-/// Fault injection, for tests and the demo: may change the bytes. Runs on the data executor.
+/// Fault injection, for tests and the demo: may change the bytes. Runs on the data executor. Not
+/// called for staging in device memory, which host code cannot touch.
 using StagedFragmentHook = std::function<void(const StagedFragment&)>;
 
 struct TransferEngineOptions {
@@ -67,6 +75,9 @@ struct TransferEngineOptions {
   std::string name;
   /// Shared secret; both sides must have the same; 1 to 256 bytes. It never travels.
   std::string token;
+  /// Where all pages lie that this engine serves and fetches to. Of a CUDA device, staging and
+  /// landing memory lie there too if the transport moves that, else in pinned host memory.
+  Device device = {};
   size_t chunk_bytes = 0;     ///< the largest chunk in memory
   size_t staging_chunks = 4;  ///< source side: chunks gathered and not yet acknowledged, at most
   size_t landing_chunks = 4;  ///< destination side: chunks granted and not yet verified, at most
@@ -163,7 +174,8 @@ struct TransferStats {
 class KVFERRY_EXPORT TransferEngine {
  public:
   /// Starts the control and data threads and allocates both pools.
-  /// Errors: kInvalidArgument naming the option; kResourceExhausted.
+  /// Errors: kInvalidArgument naming the option; kResourceExhausted; with a CUDA device also
+  ///   kUnimplemented (built without CUDA) and what CUDA says.
   static Result<std::unique_ptr<TransferEngine>> create(TransferEngineOptions options);
   /// Ends every transfer (kCancelled), then every thread.
   ~TransferEngine();

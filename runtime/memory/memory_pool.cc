@@ -27,18 +27,33 @@ Result<std::unique_ptr<MemoryPool>> MemoryPool::create(const MemoryPoolOptions& 
       round_up(options.slot_bytes) > kMaxBytes / options.num_slots) {
     return make_error(StatusCode::kInvalidArgument, "the memory pool's size overflows");
   }
-  KVFERRY_ASSIGN_OR_RETURN(HostBuffer buffer,
-                           HostBuffer::create(round_up(options.slot_bytes) * options.num_slots,
-                                              {.huge_pages = options.huge_pages}));
-  return std::unique_ptr<MemoryPool>(new MemoryPool(std::move(buffer), options));
+  KVFERRY_ASSIGN_OR_RETURN(Memory memory,
+                           make_memory(round_up(options.slot_bytes) * options.num_slots, options));
+  return std::unique_ptr<MemoryPool>(new MemoryPool(std::move(memory), options));
 }
 
-MemoryPool::MemoryPool(HostBuffer buffer, const MemoryPoolOptions& options)
-    : buffer_(std::move(buffer)), slot_bytes_(round_up(options.slot_bytes)) {
+Result<MemoryPool::Memory> MemoryPool::make_memory(size_t bytes, const MemoryPoolOptions& options) {
+  Memory memory;
+  if (options.memory == PoolMemory::kDevice) {
+    KVFERRY_ASSIGN_OR_RETURN(memory.device, DeviceMemory::create(options.cuda_device, bytes));
+    memory.bytes = memory.device->bytes();
+    return memory;
+  }
+  KVFERRY_ASSIGN_OR_RETURN(memory.host,
+                           HostBuffer::create(bytes, {.huge_pages = options.huge_pages}));
+  memory.bytes = memory.host.bytes();
+  if (options.memory == PoolMemory::kPinned) {
+    KVFERRY_ASSIGN_OR_RETURN(memory.registration, HostRegistration::create(memory.bytes));
+  }
+  return memory;
+}
+
+MemoryPool::MemoryPool(Memory memory, const MemoryPoolOptions& options)
+    : memory_(std::move(memory)), slot_bytes_(round_up(options.slot_bytes)) {
   objects_.reserve(options.num_slots);
   for (size_t i = 0; i < options.num_slots; ++i) {
     objects_.push_back(
-        std::make_unique<MemoryObj>(*this, buffer_.bytes().subspan(i * slot_bytes_, slot_bytes_)));
+        std::make_unique<MemoryObj>(*this, memory_.bytes.subspan(i * slot_bytes_, slot_bytes_)));
   }
   MutexLock lock(mutex_);
   turns_.assign(options.num_slots, 0);
@@ -135,7 +150,7 @@ void MemoryPool::release(MemoryObj& obj) noexcept {
 }
 
 uint64_t MemoryPool::use_at(const std::byte* address) const {
-  if (address < buffer_.data() || address >= buffer_.data() + bytes()) return 0;
+  if (address < memory_.bytes.data() || address >= memory_.bytes.data() + bytes()) return 0;
   MutexLock lock(mutex_);
   const uint64_t turn = turns_[index_of(address)];
   return turn % 2 == 1 ? turn : 0;

@@ -2,9 +2,12 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
+#include "cuda/device_memory.h"
 #include "cuda/host/host_memory.h"
+#include "cuda/host_registration.h"
 #include "kvferry/backend_context.h"
 #include "kvferry/clock.h"
 #include "kvferry/memory_obj.h"
@@ -12,10 +15,18 @@
 
 namespace kvferry {
 
+enum class PoolMemory : uint8_t {
+  kHost,
+  kPinned,  ///< host memory that CUDA devices copy from and to by themselves
+  kDevice,  ///< of a CUDA device: host code must not touch it
+};
+
 struct MemoryPoolOptions {
   size_t slot_bytes = 0;  ///< the largest chunk; rounded up to 4 KiB
   size_t num_slots = 0;
   HugePages huge_pages = HugePages::kPrefer;
+  PoolMemory memory = PoolMemory::kHost;
+  int32_t cuda_device = 0;  ///< of kDevice
 };
 
 struct MemoryPoolUsage {
@@ -26,7 +37,7 @@ struct MemoryPoolUsage {
   uint64_t refused = 0;  ///< allocations that found the pool exhausted
 };
 
-/// Chunk-sized host memory, allocated once and bounded for good. Slots are reused last-in
+/// Chunk-sized memory, allocated once and bounded for good. Slots are reused last-in
 /// first-out, so that a lightly used pool stays in cache.
 ///
 /// Threads: any thread, internally locked.
@@ -34,7 +45,7 @@ struct MemoryPoolUsage {
 class MemoryPool final : public MemoryOwner, public MemoryAllocator {
  public:
   /// Errors: kInvalidArgument for a size of 0 or one that overflows; kResourceExhausted when the
-  ///   system has no such memory.
+  ///   system has no such memory; those of HostRegistration and DeviceMemory.
   static Result<std::unique_ptr<MemoryPool>> create(const MemoryPoolOptions& options);
   ~MemoryPool() override;
 
@@ -50,7 +61,7 @@ class MemoryPool final : public MemoryOwner, public MemoryAllocator {
   Result<MemoryObjPtr> allocate_until(size_t size_bytes, TimePoint deadline);
 
   void set_reclaimer(Reclaimer reclaimer) override;
-  std::vector<std::span<std::byte>> regions() const override { return {buffer_.bytes()}; }
+  std::vector<std::span<std::byte>> regions() const override { return {memory_.bytes}; }
 
   /// `listener` runs after each release, on the releasing thread. Set before use.
   void set_release_listener(std::function<void()> listener);
@@ -61,21 +72,29 @@ class MemoryPool final : public MemoryOwner, public MemoryAllocator {
   uint64_t use_at(const std::byte* address) const;
   size_t bytes() const { return slot_bytes_ * objects_.size(); }
   /// Bytes of it that lie in huge pages right now; slow.
-  size_t huge_page_bytes() const { return buffer_.huge_page_bytes(); }
+  size_t huge_page_bytes() const { return memory_.host.huge_page_bytes(); }
 
  private:
-  MemoryPool(HostBuffer buffer, const MemoryPoolOptions& options);
+  struct Memory {
+    HostBuffer host;
+    std::optional<HostRegistration> registration;
+    std::optional<DeviceMemory> device;
+    std::span<std::byte> bytes;
+  };
+  static Result<Memory> make_memory(size_t bytes, const MemoryPoolOptions& options);
+
+  MemoryPool(Memory memory, const MemoryPoolOptions& options);
 
   void release(MemoryObj& obj) noexcept override;
   size_t index_of(const std::byte* address) const {
-    return static_cast<size_t>(address - buffer_.data()) / slot_bytes_;
+    return static_cast<size_t>(address - memory_.bytes.data()) / slot_bytes_;
   }
   MemoryObjPtr take_slot(size_t size_bytes) KVFERRY_REQUIRES(mutex_);
   MemoryObjPtr try_allocate(size_t size_bytes) KVFERRY_EXCLUDES(mutex_);
   bool reclaim_one() KVFERRY_EXCLUDES(mutex_);
   Status check_size(size_t size_bytes) const;
 
-  HostBuffer buffer_;
+  Memory memory_;
   const size_t slot_bytes_;
   std::vector<std::unique_ptr<MemoryObj>> objects_;
   std::function<void()> release_listener_;

@@ -21,9 +21,16 @@ int64_t fit_planes(int64_t smallest_plane_bytes, int64_t target_bytes, size_t ma
 
 }  // namespace
 
-Result<ChunkPlan> plan_chunk(const ChunkRef& ref, const PagedChunk& pages, int64_t fragment_bytes) {
+Result<ChunkPlan> plan_chunk(const ChunkRef& ref, const PagedChunk& pages, int64_t fragment_bytes,
+                             Device device) {
   if (pages.layout == nullptr) {
     return make_error(StatusCode::kInvalidArgument, "a paged chunk has no layout");
+  }
+  if (!(pages.layout->device == device)) {
+    return make_error(StatusCode::kInvalidArgument,
+                      "the pages lie on " + device_name(pages.layout->device) +
+                          ", the engine copies on " + device_name(device) +
+                          "; set TransferEngineOptions.device");
   }
   if (static_cast<int64_t>(pages.slots.size()) != ref.num_tokens()) {
     return make_error(StatusCode::kInvalidArgument,
@@ -38,7 +45,8 @@ Result<ChunkPlan> plan_chunk(const ChunkRef& ref, const PagedChunk& pages, int64
   KVFERRY_ASSIGN_OR_RETURN(PagedCopy copy, PagedCopy::create(*pages.layout, layout, slots));
   const ChunkIdentity identity{ref.key.digest(), ref.token_begin, ref.token_end,
                                layout_digest(layout)};
-  return ChunkPlan{ref, std::move(layout), identity, std::move(fragments), std::move(copy)};
+  return ChunkPlan{ref,        std::move(layout), identity, std::move(fragments), std::move(copy),
+                   pages.after};
 }
 
 ChunkPlan plan_object(const CacheEngineKey& key, const MemoryObj& obj, int64_t fragment_bytes) {
@@ -51,7 +59,8 @@ ChunkPlan plan_object(const CacheEngineKey& key, const MemoryObj& obj, int64_t f
           .layout = layout,
           .identity = {key.digest(), obj.token_begin, obj.token_end, layout_digest(layout)},
           .fragments = split_fragments(layout, fragment_bytes).value_or(std::vector{whole}),
-          .copy = std::nullopt};
+          .copy = std::nullopt,
+          .after = nullptr};
 }
 
 int64_t fit_fragment_bytes(const KVLayout& pages, int64_t target_bytes, size_t max_header_bytes,

@@ -371,7 +371,8 @@ Result<ChunkReceiver::Landing> ChunkReceiver::prepare_pages(const OfferMessage& 
                                                             const FetchItem& want,
                                                             const MemoryObjPtr& slot) const {
   KVFERRY_ASSIGN_OR_RETURN(ChunkPlan plan, plan_chunk(want.ref, want.destination,
-                                                      static_cast<int64_t>(offer.fragment_bytes)));
+                                                      static_cast<int64_t>(offer.fragment_bytes),
+                                                      context_.options.device));
   KVFERRY_RETURN_IF_ERROR(compare(offer, plan));
   const auto payload_bytes = static_cast<size_t>(plan.layout.size_bytes);
   if (payload_bytes > slot->capacity().size()) {

@@ -123,7 +123,8 @@ Result<ChunkSender::Source> ChunkSender::plan_pages(const ChunkRef& ref, const P
   }
   const int64_t fragment_bytes = fit_fragment_bytes(*pages.layout, context_.options.fragment_bytes,
                                                     outputs_.max_header_bytes, ref.num_tokens());
-  KVFERRY_ASSIGN_OR_RETURN(ChunkPlan plan, plan_chunk(ref, pages, fragment_bytes));
+  KVFERRY_ASSIGN_OR_RETURN(ChunkPlan plan,
+                           plan_chunk(ref, pages, fragment_bytes, context_.options.device));
   const auto payload_bytes = static_cast<size_t>(plan.layout.size_bytes);
   if (payload_bytes > staging->capacity().size()) {
     return make_error(StatusCode::kInvalidArgument,

@@ -28,6 +28,7 @@ struct ChunkPlan {
   std::vector<Fragment> fragments;
   /// None: the chunk goes from memory to memory as it lies there, with its object's digests.
   std::optional<PagedCopy> copy;
+  CUevent_st* after = nullptr;  ///< PagedChunk::after
 
   int64_t first_tile(const Fragment& fragment) const {
     return fragment.plane_begin * layout.tiles_per_plane();
@@ -37,8 +38,11 @@ struct ChunkPlan {
   }
 };
 
-/// Errors: kInvalidArgument or kOutOfRange, when slots and layout do not fit the chunk.
-Result<ChunkPlan> plan_chunk(const ChunkRef& ref, const PagedChunk& pages, int64_t fragment_bytes);
+/// Errors: kInvalidArgument or kOutOfRange, when slots and layout do not fit the chunk, or the
+/// pages
+///   do not lie on `device`, the engine's.
+Result<ChunkPlan> plan_chunk(const ChunkRef& ref, const PagedChunk& pages, int64_t fragment_bytes,
+                             Device device = Device::host());
 
 /// The same of a chunk that goes from memory to memory. A format that scatters layers makes it one
 /// fragment.
@@ -82,6 +86,7 @@ struct OutgoingChunk {
 
   // Data executor only.
   size_t next_fragment = 0;
+  size_t open_gathers = 0;
   size_t open_offers = 0;
   uint64_t tile_sum = 0;
   Status status = {};
@@ -99,9 +104,11 @@ struct IncomingChunk {
   // Data executor only.
   std::vector<bool> accepted = {};
   size_t open_receives = 0;
+  size_t open_scatters = 0;
   size_t finished = 0;
   uint64_t tile_sum = 0;
-  bool abandoned = false;  ///< the sender said that no more fragments come
+  bool abandoned = false;        ///< no more fragments come, or are wanted
+  bool tells_abandoned = false;  ///< once its pages are quiet
   Status status = {};
 };
 

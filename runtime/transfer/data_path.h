@@ -5,6 +5,7 @@
 #include <string>
 #include <unordered_map>
 
+#include "kernels/paged_copier.h"
 #include "kvferry/executor.h"
 #include "kvferry/mutex.h"
 #include "kvferry/transport.h"
@@ -13,10 +14,6 @@
 #include "runtime/transfer/chunk_transfer.h"
 
 namespace kvferry {
-
-/// How to gather into a staging pool of that size: what stays in cache the peer pulls faster; a
-/// large pool would only drive other data out.
-StoreHint staging_store(size_t staging_bytes);
 
 /// The data link to one peer, and all work per fragment: gather and digest on the way out; pull,
 /// verify and scatter on the way in. The control side hears of a chunk once, when it has ended
@@ -40,8 +37,13 @@ class DataPath {
     TransferRecorder in;
   };
 
-  /// `staging_store`: what the gather leaves in cache for the peer to pull.
-  DataPath(std::unique_ptr<Link> link, Executor& executor, Events events, StoreHint staging_store,
+  /// Borrowed; others may use them too, on the same executor.
+  struct Copiers {
+    PagedCopier& gather;
+    PagedCopier& scatter;
+  };
+
+  DataPath(std::unique_ptr<Link> link, Executor& executor, Events events, Copiers copiers,
            StagedFragmentHook hook, Recorders recorders = {});
 
   std::string address() const { return link_->address(); }
@@ -65,27 +67,44 @@ class DataPath {
 
  private:
   void send_next(const std::shared_ptr<OutgoingChunk>& chunk);
-  Status gather_fragment(OutgoingChunk& chunk, size_t index, FragmentHeader& header);
+  void gather_fragment(const std::shared_ptr<OutgoingChunk>& chunk,
+                       std::shared_ptr<FragmentHeader> header);
+  void on_gathered(const std::shared_ptr<OutgoingChunk>& chunk, FragmentHeader& header,
+                   const Status& gathered, TimePoint begin);
+  void offer(const std::shared_ptr<OutgoingChunk>& chunk, const FragmentHeader& header);
   void finish_if_sent(const std::shared_ptr<OutgoingChunk>& chunk);
 
   OfferReply on_offer(std::span<const std::byte> header, size_t payload_bytes);
   Result<std::shared_ptr<IncomingChunk>> admit(const FragmentHeader& header, size_t payload_bytes);
-  void on_fragment(const std::shared_ptr<IncomingChunk>& chunk, const FragmentHeader& header,
+  void on_fragment(const std::shared_ptr<IncomingChunk>& chunk, FragmentHeader header,
                    const Status& received, TimePoint let_in_at);
-  Status verify_and_scatter(IncomingChunk& chunk, const FragmentHeader& header);
+  void scatter_fragment(const std::shared_ptr<IncomingChunk>& chunk, FragmentHeader header);
+  Status verify_object(IncomingChunk& chunk, const FragmentHeader& header);
+  Status verify(IncomingChunk& chunk, const FragmentHeader& header, std::span<const uint64_t> found,
+                TimePoint begin);
+  void end_fragment(const std::shared_ptr<IncomingChunk>& chunk, const Status& status);
+  void tell_if_abandoned(IncomingChunk& chunk);
   void finish_if_received(const std::shared_ptr<IncomingChunk>& chunk);
   /// Null when it is not expected (any more).
   std::shared_ptr<IncomingChunk> find_incoming(uint64_t transfer_id) const KVFERRY_EXCLUDES(mutex_);
+
+  /// Runs `copy`, which keeps a chunk's memory in use until `on_done`.
+  void enqueue(PagedCopier& copier, PagedCopyRequest copy,
+               std::function<void(const Status&)> on_done);
+  void tell_if_quiet();
 
   TimePoint now() const { return executor_.clock().now(); }
 
   std::unique_ptr<Link> link_;
   Executor& executor_;
   Events events_;
-  const StoreHint staging_store_;
+  const Copiers copiers_;
   StagedFragmentHook hook_;
   const Recorders recorders_;
   bool closed_ = false;
+  bool link_is_quiet_ = false;
+  size_t open_copies_ = 0;
+  std::function<void()> on_quiet_;
 
   mutable Mutex mutex_;
   bool takes_more_ KVFERRY_GUARDED_BY(mutex_) = true;

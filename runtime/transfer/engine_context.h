@@ -11,6 +11,7 @@
 #include "runtime/memory/lease_table.h"
 #include "runtime/memory/memory_pool.h"
 #include "runtime/telemetry/flight_recorder.h"
+#include "runtime/transfer/page_copiers.h"
 
 namespace kvferry {
 
@@ -25,6 +26,7 @@ struct EngineContext {
   Executor& control;
   Executor& data;
   ProcessView& processes;
+  PageCopiers& copiers;
   MemoryPool& staging;
   MemoryPool& landing;
   LeaseTable& leases;

@@ -41,6 +41,12 @@ Status check_options(const TransferEngineOptions& options) {
   return {};
 }
 
+/// Of staging and landing.
+PoolMemory pool_memory(const TransferEngineOptions& options) {
+  if (options.device.is_host()) return PoolMemory::kHost;
+  return options.transport->moves_device_memory() ? PoolMemory::kDevice : PoolMemory::kPinned;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<EngineCore>> EngineCore::create(TransferEngineOptions options,
@@ -52,21 +58,32 @@ Result<std::unique_ptr<EngineCore>> EngineCore::create(TransferEngineOptions opt
   // Who asks is told why nothing comes, also when there is nothing left that could come.
   options.max_quarantined_chunks = std::min(options.max_quarantined_chunks, options.staging_chunks);
   std::unique_ptr<EngineCore> core(new EngineCore());
+  const PoolMemory memory = pool_memory(options);
+  if (memory == PoolMemory::kDevice) options.staged_fragment_hook = nullptr;
+  const auto make_pool = [&](size_t num_slots) {
+    return MemoryPool::create({.slot_bytes = options.chunk_bytes,
+                               .num_slots = num_slots,
+                               .memory = memory,
+                               .cuda_device = options.device.index});
+  };
+  KVFERRY_ASSIGN_OR_RETURN(core->staging_, make_pool(options.staging_chunks));
+  KVFERRY_ASSIGN_OR_RETURN(core->landing_, make_pool(options.landing_chunks));
   KVFERRY_ASSIGN_OR_RETURN(
-      core->staging_,
-      MemoryPool::create({.slot_bytes = options.chunk_bytes, .num_slots = options.staging_chunks}));
-  KVFERRY_ASSIGN_OR_RETURN(
-      core->landing_,
-      MemoryPool::create({.slot_bytes = options.chunk_bytes, .num_slots = options.landing_chunks}));
+      core->copiers_,
+      PageCopiers::create({.device = options.device,
+                           .staging_bytes = core->staging_->bytes(),
+                           .fragment_bytes = static_cast<size_t>(options.fragment_bytes)}));
   core->recorder_ = std::make_unique<FlightRecorder>(options.trace_events);
   core->staging_shares_ = std::make_unique<SlotSharing>(*core->staging_, options.max_peer_chunks);
   core->landing_shares_ = std::make_unique<SlotSharing>(*core->landing_, options.max_peer_chunks);
-  core->context_ = std::make_unique<EngineContext>(EngineContext{
-      std::move(options), environment.control, environment.data, environment.processes,
-      *core->staging_, *core->landing_, core->leases_, core->stats_, *core->recorder_, nullptr});
+  core->context_ = std::make_unique<EngineContext>(
+      EngineContext{std::move(options), environment.control, environment.data,
+                    environment.processes, *core->copiers_, *core->staging_, *core->landing_,
+                    core->leases_, core->stats_, *core->recorder_, nullptr});
   core->stranger_log_.emplace(
       environment.control, "strangers_refused_too",
       [raw = core->context_.get()](const std::string& line) { raw->log(LogLevel::kWarn, line); });
+  if (!core->options().device.is_host()) core->poll_copiers();
   const auto pump_soon = [raw = core.get(), &control = environment.control] {
     if (raw->pump_is_due_.exchange(true)) return;
     control.post([raw] { raw->pump(); });
@@ -75,6 +92,13 @@ Result<std::unique_ptr<EngineCore>> EngineCore::create(TransferEngineOptions opt
   core->staging_->set_release_listener(pump_soon);
   core->landing_->set_release_listener(pump_soon);
   return core;
+}
+
+void EngineCore::poll_copiers() {
+  context_->data.post([raw = context_.get()] {
+    const Status status = raw->copiers.start(raw->data);
+    if (!status.is_ok()) raw->log(LogLevel::kError, "copiers_not_polled " + status.to_string());
+  });
 }
 
 EngineCore::~EngineCore() {

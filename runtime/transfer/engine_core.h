@@ -82,6 +82,7 @@ class EngineCore {
   EngineCore() = default;
 
   Status admit(const PeerSession& session, const std::string& peer);
+  void poll_copiers();
   void pump();
   bool has_room_for_handshakes() const;
   PeerSession* oldest_stranger() const;
@@ -91,6 +92,7 @@ class EngineCore {
   void reclaim(const std::string& peer, const Nonce& ended);
   void tell_if_all_ended();
 
+  std::unique_ptr<PageCopiers> copiers_;
   std::unique_ptr<MemoryPool> staging_;
   std::unique_ptr<MemoryPool> landing_;
   LeaseTable leases_;

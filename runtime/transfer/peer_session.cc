@@ -146,7 +146,8 @@ void PeerSession::open_link() {
     if (link) {
       path = std::make_shared<DataPath>(
           std::move(link).value(), context.data, self->data_events(),
-          staging_store(context.staging.bytes()), context.options.staged_fragment_hook,
+          DataPath::Copiers{context.copiers.gather(), context.copiers.scatter()},
+          context.options.staged_fragment_hook,
           DataPath::Recorders{.out = self->recorder_of(TransferSide::kSource),
                               .in = self->recorder_of(TransferSide::kDestination)});
     } else {

@@ -428,7 +428,9 @@ TEST_F(CudaPagedCopierTest, WhatDoesNotFitTheOptionsSaysWhichToRaise) {
   const auto refused = [&](const CudaPagedCopierOptions& options) {
     copier = make_cuda_paged_copier(options).value();
     Status ignored;
-    return run(request(CopyDirection::kGather, add_chunk().bytes(), &ignored));
+    PagedCopyRequest staged = request(CopyDirection::kGather, add_chunk().bytes(), &ignored);
+    staged.path = DevicePath::kStaged;
+    return run(std::move(staged));
   };
   const auto is_exhausted = [](const char* text) {
     return StatusIs(StatusCode::kResourceExhausted, HasSubstr(text));
@@ -437,6 +439,14 @@ TEST_F(CudaPagedCopierTest, WhatDoesNotFitTheOptionsSaysWhichToRaise) {
   EXPECT_THAT(refused({.descriptor_bytes = 800}), is_exhausted("descriptor_bytes is 800"));
   EXPECT_THAT(refused({.max_tiles = 27}), is_exhausted("max_tiles is 27"));
   EXPECT_THAT(refused({.staging_bytes = chunk_bytes()}), IsOk());
+}
+
+TEST_F(CudaPagedCopierTest, WhatDoesNotFitStagingGoesDirectlyUnlessAskedOtherwise) {
+  copier = make_cuda_paged_copier({.staging_bytes = 1}).value();
+  ChunkMemory& chunk = add_chunk();
+  Status ignored;
+  EXPECT_THAT(run(request(CopyDirection::kGather, chunk.bytes(), &ignored)), IsOk());
+  EXPECT_TRUE(std::ranges::equal(chunk.bytes(), expected_chunk()));
 }
 
 TEST_F(CudaPagedCopierTest, WrongOptionsAreRefusedByName) {

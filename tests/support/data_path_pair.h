@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/host_paged_copier.h"
 #include "kvferry/make_transport.h"
 #include "runtime/memory/memory_pool.h"
 #include "runtime/steady_clock.h"
@@ -36,13 +37,13 @@ class DataPathPair {
     const std::string in_address = in->address();
     run_on(*receive_executor, [&] {
       receiver = std::make_unique<DataPath>(std::move(in), *receive_executor, events(received),
-                                            StoreHint::kCached, nullptr);
+                                            DataPath::Copiers{copier, copier}, nullptr);
       EXPECT_THAT(receiver->connect(out_address), IsOk());
     });
     run_on(*send_executor, [&] {
       if (sends == Source::kDataPath) {
         sender = std::make_unique<DataPath>(std::move(out), *send_executor, events(sent),
-                                            StoreHint::kCached, std::move(hook));
+                                            DataPath::Copiers{copier, copier}, std::move(hook));
         EXPECT_THAT(sender->connect(in_address), IsOk());
         return;
       }
@@ -156,6 +157,7 @@ class DataPathPair {
   const SteadyClock clock{};
   std::unique_ptr<ThreadExecutor> send_executor = ThreadExecutor::create("send", clock).value();
   std::unique_ptr<ThreadExecutor> receive_executor = ThreadExecutor::create("recv", clock).value();
+  HostPagedCopier copier{{.store = StoreHint::kCached}};
   std::unique_ptr<DataPath> sender;
   std::unique_ptr<Link> bare;
   std::unique_ptr<DataPath> receiver;

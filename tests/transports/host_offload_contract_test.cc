@@ -1,3 +1,4 @@
+#include <ostream>
 #include <string>
 #include <tuple>
 
@@ -14,6 +15,9 @@ struct Places {
   ContractPlace left;
   ContractPlace right;
 };
+
+// How GoogleTest prints them.
+void PrintTo(const Places& places, std::ostream* out) { *out << places.name; }
 
 class HostOffloadContract
     : public test::CudaTest,
@@ -32,13 +36,15 @@ constexpr Places kPlaces[] = {
     {"PinnedToPinned", ContractPlace::kPinned, ContractPlace::kPinned},
 };
 
+std::string name_of(const testing::TestParamInfo<HostOffloadContract::ParamType>& param_info) {
+  const auto& [places, contract_case] = param_info.param;
+  return std::string(places.name) + "_" + contract_case.name;
+}
+
 INSTANTIATE_TEST_SUITE_P(HostOffload, HostOffloadContract,
                          testing::Combine(testing::ValuesIn(kPlaces),
                                           testing::ValuesIn(transport_contract_cases())),
-                         [](const auto& param_info) {
-                           const auto& [places, contract_case] = param_info.param;
-                           return std::string(places.name) + "_" + contract_case.name;
-                         });
+                         name_of);
 
 }  // namespace
 }  // namespace kvferry

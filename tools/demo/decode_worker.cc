@@ -8,8 +8,6 @@
 #include <thread>
 #include <utility>
 
-#include "workload/oracle/kv_content.h"
-
 namespace kvferry {
 namespace {
 
@@ -46,9 +44,10 @@ bool is_final(const Status& refusal) {
 
 }  // namespace
 
-Result<std::unique_ptr<DecodeWorker>> DecodeWorker::create(const WorkerSetup& setup) {
-  KVFERRY_ASSIGN_OR_RETURN(WorkerBase base,
-                           WorkerBase::create(setup, setup.seed + kCacheSeedOffset));
+Result<std::unique_ptr<DecodeWorker>> DecodeWorker::create(const WorkerSetup& setup,
+                                                           std::shared_ptr<Transport> transport) {
+  KVFERRY_ASSIGN_OR_RETURN(WorkerBase base, WorkerBase::create(setup, setup.seed + kCacheSeedOffset,
+                                                               std::move(transport)));
   std::unique_ptr<DecodeWorker> worker(new DecodeWorker(std::move(base)));
   KVFERRY_ASSIGN_OR_RETURN(TransferEngineOptions options,
                            worker->base_.engine_options(1, static_cast<size_t>(setup.pool_chunks)));
@@ -142,7 +141,7 @@ Result<nlohmann::json> DecodeWorker::fetch(const PromptCommand& command) {
     } else {
       moved_again += cache_.was_evicted(chunk.ref.key) ? 1 : 0;
       // Stale bytes must not pass for fetched ones.
-      KVFERRY_RETURN_IF_ERROR(poison_slots(cache_.cache().layout(), chunk.slots));
+      KVFERRY_RETURN_IF_ERROR(base_.oracle().poison(chunk.slots));
     }
   }
   KVFERRY_ASSIGN_OR_RETURN(const Fetched fetched, fetch_missing(prompt));
@@ -178,12 +177,12 @@ Result<nlohmann::json> DecodeWorker::fetch(const PromptCommand& command) {
 }
 
 Result<int64_t> DecodeWorker::verify(const std::vector<PromptChunk>& prompt,
-                                     nlohmann::json& errors) const {
+                                     nlohmann::json& errors) {
   int64_t verified = 0;
   for (const PromptChunk& chunk : prompt) {
     if (!chunk.is_held) continue;
-    KVFERRY_ASSIGN_OR_RETURN(const auto mismatch, verify_chunk(cache_.cache().layout(), chunk.slots,
-                                                               chunk.ref.key.chunk_hash));
+    KVFERRY_ASSIGN_OR_RETURN(const auto mismatch,
+                             base_.oracle().verify(chunk.slots, chunk.ref.key.chunk_hash));
     if (mismatch) {
       errors.push_back("wrong bytes in chunk " + chunk.ref.key.to_string() + ": " +
                        mismatch->to_string());

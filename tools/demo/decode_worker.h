@@ -16,7 +16,9 @@ namespace kvferry {
 /// Threads: caller serialises.
 class DecodeWorker {
  public:
-  static Result<std::unique_ptr<DecodeWorker>> create(const WorkerSetup& setup);
+  /// `transport`: null: UCX.
+  static Result<std::unique_ptr<DecodeWorker>> create(
+      const WorkerSetup& setup, std::shared_ptr<Transport> transport = nullptr);
 
   /// {"path": how the prefill side is reached}
   Result<nlohmann::json> connect(int64_t prefill_port);
@@ -41,7 +43,7 @@ class DecodeWorker {
   void fetch_once(const std::vector<FetchItem>& items, std::vector<Status>& ends);
   Result<Fetched> fetch_missing(std::vector<PromptChunk>& prompt);
   /// Chunks whose pages hold what the oracle says; the others are logged.
-  Result<int64_t> verify(const std::vector<PromptChunk>& prompt, nlohmann::json& errors) const;
+  Result<int64_t> verify(const std::vector<PromptChunk>& prompt, nlohmann::json& errors);
 
   WorkerBase base_;
   PromptCache cache_;

@@ -6,8 +6,10 @@
 #include <algorithm>
 #include <cctype>
 #include <limits>
+#include <utility>
 
 #include "core/printable.h"
+#include "cuda/device_query.h"
 #include "kvferry/chunk_layout.h"
 #include "kvferry/make_transport.h"
 #include "tools/demo/net_namespace.h"
@@ -93,9 +95,40 @@ Status plan_network(const DemoFlags& flags, DemoPlan& plan) {
   return {};
 }
 
-Status check_transport(PeerClass best_path) {
+/// The device of one worker; the host where none is given.
+Status plan_device(const char* flag, const std::optional<std::string>& name, Device& planned) {
+  if (!name) return {};
+  const auto device = parse_device(*name);
+  if (!device) return bad_flag(flag, std::string(device.error().message()));
+  planned = *device;
+  if (planned.is_host()) return {};
+  const auto devices = query_cuda_devices();
+  if (!devices) return devices.error().with_context(std::string(flag) + " " + *name);
+  if (std::cmp_less(planned.index, devices->size())) return {};
+  return {StatusCode::kNotFound, std::string(flag) + ": there is no " + *name +
+                                     "; this machine has " + std::to_string(devices->size()) +
+                                     " CUDA devices"};
+}
+
+Status plan_devices(const DemoFlags& flags, DemoPlan& plan) {
+  KVFERRY_RETURN_IF_ERROR(
+      plan_device("--prefill-device", flags.prefill_device, plan.prefill_device));
+  KVFERRY_RETURN_IF_ERROR(plan_device("--decode-device", flags.decode_device, plan.decode_device));
+  // The meters walk through host memory: beside copies on a GPU they would say nothing.
+  if (!plan.prefill_device.is_host() || !plan.decode_device.is_host()) plan.skip_ceilings = true;
+  return {};
+}
+
+Status check_transport(const DemoPlan& plan) {
   KVFERRY_ASSIGN_OR_RETURN(const std::shared_ptr<Transport> transport, make_transport("ucx"));
-  return best_path == PeerClass::kSameProcess ? Status() : transport->is_available(best_path);
+  if (plan.corrupt_one_in > 0 && !plan.prefill_device.is_host() &&
+      transport->moves_device_memory()) {
+    return bad_flag(
+        "--corrupt-one-in",
+        "this UCX moves device memory, whose bytes the host cannot change; leave it out");
+  }
+  if (plan.best_path == PeerClass::kSameProcess) return {};
+  return transport->is_available(plan.best_path);
 }
 
 /// What the meters walk through: more than the last-level cache holds, where the memory allows, and
@@ -188,8 +221,9 @@ Result<DemoPlan> plan_demo(const DemoFlags& flags, std::optional<int64_t> availa
     KVFERRY_ASSIGN_OR_RETURN(plan.model, find_model(*flags.model));
   }
   KVFERRY_RETURN_IF_ERROR(plan_network(flags, plan));
-  KVFERRY_RETURN_IF_ERROR(check_transport(plan.best_path));
   plan.skip_ceilings = flags.skip_ceilings;
+  KVFERRY_RETURN_IF_ERROR(plan_devices(flags, plan));
+  KVFERRY_RETURN_IF_ERROR(check_transport(plan));
   plan.verbose = flags.verbose;
   plan.keeps_trace = flags.trace_out.has_value();
   KVFERRY_RETURN_IF_ERROR(plan_memory(flags, available_bytes, plan));

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "kvferry/device.h"
 #include "kvferry/status.h"
 #include "kvferry/transport.h"
 #include "workload/engine/model_shape.h"
@@ -16,9 +17,11 @@ namespace kvferry {
 struct DemoFlags {
   std::optional<std::string> trace;  ///< else the built-in multi-turn workload
   std::optional<std::string> model;
-  std::optional<std::string> memory;  ///< "6GiB"; else a quarter of what is available
-  std::optional<std::string> path;    ///< auto, pull, shm, tcp
-  std::optional<std::string> host;    ///< where prefill listens; else 127.0.0.1
+  std::optional<std::string> memory;          ///< "6GiB"; else a quarter of what is available
+  std::optional<std::string> path;            ///< auto, pull, shm, tcp
+  std::optional<std::string> host;            ///< where prefill listens; else 127.0.0.1
+  std::optional<std::string> prefill_device;  ///< host, cuda:0; else host
+  std::optional<std::string> decode_device;
   std::optional<std::string> prefill_netns;
   std::optional<std::string> decode_netns;
   std::optional<std::string> requests;  ///< else all of the trace, or 60 of the built-in workload
@@ -35,6 +38,8 @@ struct DemoFlags {
 struct DemoPlan {
   ModelShape model;
   PeerClass best_path = PeerClass::kSameProcess;
+  Device prefill_device = {};
+  Device decode_device = {};
   std::string host;           ///< an IPv4 address of prefill
   std::string prefill_netns;  ///< file of the network namespace; empty: that of the supervisor
   std::string decode_netns;

@@ -1,7 +1,5 @@
 #include "tools/demo/prefill_worker.h"
 
-#include "workload/oracle/kv_content.h"
-
 namespace kvferry {
 namespace {
 
@@ -9,9 +7,10 @@ constexpr uint64_t kCacheSeedOffset = 1;
 
 }  // namespace
 
-Result<std::unique_ptr<PrefillWorker>> PrefillWorker::create(const WorkerSetup& setup) {
-  KVFERRY_ASSIGN_OR_RETURN(WorkerBase base,
-                           WorkerBase::create(setup, setup.seed + kCacheSeedOffset));
+Result<std::unique_ptr<PrefillWorker>> PrefillWorker::create(const WorkerSetup& setup,
+                                                             std::shared_ptr<Transport> transport) {
+  KVFERRY_ASSIGN_OR_RETURN(WorkerBase base, WorkerBase::create(setup, setup.seed + kCacheSeedOffset,
+                                                               std::move(transport)));
   std::unique_ptr<PrefillWorker> worker(new PrefillWorker(std::move(base), setup.corrupt_one_in));
   KVFERRY_ASSIGN_OR_RETURN(TransferEngineOptions options,
                            worker->base_.engine_options(static_cast<size_t>(setup.pool_chunks), 1));
@@ -40,8 +39,7 @@ Result<nlohmann::json> PrefillWorker::compute(const PromptCommand& prompt) {
     int64_t computed = 0;
     for (PromptChunk& chunk : open_prompt_) {
       if (chunk.is_held) continue;
-      KVFERRY_RETURN_IF_ERROR(
-          fill_chunk(cache.cache().layout(), chunk.slots, chunk.ref.key.chunk_hash));
+      KVFERRY_RETURN_IF_ERROR(base_.oracle().fill(chunk.slots, chunk.ref.key.chunk_hash));
       KVFERRY_RETURN_IF_ERROR(cache.publish(chunk));
       ++computed;
     }

@@ -15,7 +15,9 @@ namespace kvferry {
 /// Threads: caller serialises.
 class PrefillWorker {
  public:
-  static Result<std::unique_ptr<PrefillWorker>> create(const WorkerSetup& setup);
+  /// `transport`: null: UCX.
+  static Result<std::unique_ptr<PrefillWorker>> create(
+      const WorkerSetup& setup, std::shared_ptr<Transport> transport = nullptr);
 
   /// {"port": where decode connects}
   Result<nlohmann::json> listen();

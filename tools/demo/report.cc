@@ -63,6 +63,8 @@ nlohmann::json report_json(const DemoPlan& plan, const DemoReport& report) {
       {"model", plan.model.name},
       {"workload", plan.workload_name},
       {"path", report.path},
+      {"prefill_device", device_name(plan.prefill_device)},
+      {"decode_device", device_name(plan.decode_device)},
       {"memory_bound_bytes", plan.memory_bytes},
       {"seed", plan.seed},
       {"max_tokens", or_null(plan.max_tokens)},

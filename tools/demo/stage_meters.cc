@@ -3,7 +3,7 @@
 #include <array>
 
 #include "kvferry/make_transport.h"
-#include "runtime/transfer/data_path.h"
+#include "runtime/transfer/page_copiers.h"
 #include "workload/meters/copy_meter.h"
 
 namespace kvferry {

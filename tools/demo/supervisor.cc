@@ -114,6 +114,8 @@ Status Supervisor::start_workers() {
   // Both allocate at the same time: that is most of their start.
   for (WorkerProcess* worker : {prefill_.get(), decode_.get()}) {
     setup.role = worker->role();
+    setup.device =
+        device_name(worker == prefill_.get() ? plan_.prefill_device : plan_.decode_device);
     KVFERRY_RETURN_IF_ERROR(send(*worker, setup));
   }
   for (WorkerProcess* worker : {prefill_.get(), decode_.get()}) {

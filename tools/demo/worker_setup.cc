@@ -17,21 +17,33 @@ constexpr size_t kTraceEvents = 65536;
 
 }  // namespace
 
-Result<WorkerBase> WorkerBase::create(const WorkerSetup& setup, uint64_t cache_seed) {
+Result<WorkerBase> WorkerBase::create(const WorkerSetup& setup, uint64_t cache_seed,
+                                      std::shared_ptr<Transport> transport) {
+  if (transport == nullptr) {
+    KVFERRY_ASSIGN_OR_RETURN(transport, make_transport("ucx"));
+  }
+  KVFERRY_ASSIGN_OR_RETURN(const Device device, parse_device(setup.device));
   KVFERRY_ASSIGN_OR_RETURN(const ModelShape model, find_model(setup.model));
   KVFERRY_ASSIGN_OR_RETURN(
       ChunkHasher hasher,
       ChunkHasher::create({.chunk_tokens = kDefaultChunkTokens, .hash_partial_chunk = true}));
-  KVFERRY_ASSIGN_OR_RETURN(PagedKVCache cache,
-                           PagedKVCache::create(model, model.preset, setup.num_blocks, cache_seed));
-  return WorkerBase(setup, model, std::move(hasher), PromptCache(std::move(cache)));
+  KVFERRY_ASSIGN_OR_RETURN(
+      PagedKVCache cache,
+      PagedKVCache::create(model, model.preset, setup.num_blocks, cache_seed, device));
+  KVFERRY_ASSIGN_OR_RETURN(PageOracle oracle,
+                           PageOracle::create(cache.layout(), kDefaultChunkTokens));
+  return WorkerBase(setup, model, std::move(hasher), PromptCache(std::move(cache)),
+                    std::move(oracle), std::move(transport));
 }
 
-WorkerBase::WorkerBase(WorkerSetup setup, ModelShape model, ChunkHasher hasher, PromptCache cache)
+WorkerBase::WorkerBase(WorkerSetup setup, ModelShape model, ChunkHasher hasher, PromptCache cache,
+                       PageOracle oracle, std::shared_ptr<Transport> transport)
     : setup_(std::move(setup)),
       model_(model),
       hasher_(std::move(hasher)),
       cache_(std::move(cache)),
+      oracle_(std::move(oracle)),
+      transport_(std::move(transport)),
       logger_(
           make_stderr_logger(setup_.role, setup_.verbose ? LogLevel::kInfo : LogLevel::kError)) {}
 
@@ -46,7 +58,8 @@ Result<TransferEngineOptions> WorkerBase::engine_options(size_t staging_chunks,
   options.best_path = static_cast<PeerClass>(setup_.best_path);
   options.logger = logger_.get();
   if (setup_.keeps_trace) options.trace_events = kTraceEvents;
-  KVFERRY_ASSIGN_OR_RETURN(options.transport, make_transport("ucx"));
+  KVFERRY_ASSIGN_OR_RETURN(options.device, parse_device(setup_.device));
+  options.transport = transport_;
   return options;
 }
 

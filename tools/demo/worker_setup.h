@@ -11,13 +11,15 @@
 #include "kvferry/transfer_engine.h"
 #include "workload/engine/model_shape.h"
 #include "workload/engine/prompt_cache.h"
+#include "workload/oracle/page_oracle.h"
 #include "workload/traffic/trace.h"
 
 namespace kvferry {
 
 /// What the supervisor tells a worker first; JSON on its channel.
 struct WorkerSetup {
-  std::string role;  ///< "prefill" or "decode"
+  std::string role;             ///< "prefill" or "decode"
+  std::string device = "host";  ///< where the pages lie
   std::string model;
   std::string token;
   int best_path = 0;  ///< a PeerClass
@@ -31,7 +33,7 @@ struct WorkerSetup {
   bool keeps_trace = false;
   bool verbose = false;
 };
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(WorkerSetup, role, model, token, best_path, num_blocks,
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(WorkerSetup, role, device, model, token, best_path, num_blocks,
                                    scratch_blocks, pool_chunks, chunk_bytes, corrupt_one_in, seed,
                                    host, keeps_trace, verbose)
 
@@ -47,7 +49,9 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(PromptCommand, hash_ids, input_length, max_to
 /// derives tokens, hashes and contents by itself, so that neither can be wrong in the other's name.
 class WorkerBase {
  public:
-  static Result<WorkerBase> create(const WorkerSetup& setup, uint64_t cache_seed);
+  /// `transport`: null: UCX.
+  static Result<WorkerBase> create(const WorkerSetup& setup, uint64_t cache_seed,
+                                   std::shared_ptr<Transport> transport);
 
   /// Makes the engine's options for this role.
   Result<TransferEngineOptions> engine_options(size_t staging_chunks, size_t landing_chunks) const;
@@ -56,17 +60,22 @@ class WorkerBase {
 
   /// The cache, once: it moves to whoever uses it.
   PromptCache take_cache() { return std::move(cache_); }
+  /// Of the cache's pages.
+  PageOracle& oracle() { return oracle_; }
 
   const WorkerSetup& setup() const { return setup_; }
   const ModelShape& model() const { return model_; }
 
  private:
-  WorkerBase(WorkerSetup setup, ModelShape model, ChunkHasher hasher, PromptCache cache);
+  WorkerBase(WorkerSetup setup, ModelShape model, ChunkHasher hasher, PromptCache cache,
+             PageOracle oracle, std::shared_ptr<Transport> transport);
 
   WorkerSetup setup_;
   ModelShape model_;
   ChunkHasher hasher_;
   PromptCache cache_;
+  PageOracle oracle_;
+  std::shared_ptr<Transport> transport_;
   std::shared_ptr<Logger> logger_;
 };
 

@@ -7,6 +7,7 @@
 
 #include "kvferry/version.h"
 #include "tools/doctor/engine_check.h"
+#include "tools/doctor/probe_cuda.h"
 #include "tools/doctor/probes.h"
 #include "tools/json_file.h"
 #include "tools/standard_streams.h"
@@ -43,8 +44,10 @@ void complain(const Status& status) {
 
 std::vector<Finding> examine_machine() {
   std::vector<Finding> findings = {
-      probe_processor(),     probe_memory(),        probe_huge_pages(), probe_cuda(),
-      probe_process_reads(), probe_locked_memory(), probe_open_files(), probe_shared_memory(),
+      probe_processor(),     probe_memory(),
+      probe_huge_pages(),    cuda_finding(query_cuda_devices()),
+      probe_process_reads(), probe_locked_memory(),
+      probe_open_files(),    probe_shared_memory(),
   };
   for (Finding& finding : probe_transports()) findings.push_back(std::move(finding));
   return findings;

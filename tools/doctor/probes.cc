@@ -18,7 +18,11 @@
 #include "cuda/host/cpu_features.h"
 #include "kvferry/make_transport.h"
 #include "runtime/control/peer_probe.h"
+#include "tools/doctor/probe_cuda.h"
 #include "tools/host_memory.h"
+#if KVFERRY_HAVE_UCX
+#include "transports/ucx/factory.h"
+#endif
 
 namespace kvferry {
 namespace {
@@ -54,6 +58,14 @@ std::string bytes_text(double bytes) {
   out.precision(bytes == std::floor(bytes) ? 0 : 1);
   out << std::fixed << bytes << " " << kUnits[unit];
   return out.str();
+}
+
+std::string version_of_ucx() {
+#if KVFERRY_HAVE_UCX
+  return ucx_version();
+#else
+  return "";
+#endif
 }
 
 /// Empty when there is no limit.
@@ -188,6 +200,10 @@ std::vector<Finding> probe_transports() {
                         .advice = ""});
   }
   const bool overridden = std::getenv("UCX_TLS") != nullptr;  // NOLINT(concurrency-mt-unsafe)
+  findings.push_back(device_memory_finding({.ucx_version = version_of_ucx(),
+                                            .has_device = query_cuda_devices().has_value(),
+                                            .is_moved = (*ucx)->moves_device_memory(),
+                                            .user_overrides_tls = overridden}));
   findings.push_back({.subject = kPathSubject,
                       .health = best.empty() ? Health::kMissing : Health::kOk,
                       .found = best.empty() ? "there is none" : best + " is the best that works",

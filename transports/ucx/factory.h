@@ -22,6 +22,9 @@ struct UcxPath {
 
 /// Which way UCX takes to each class of peer. The defaults are what was measured fastest (pull) or
 /// can be fenced (shm, network).
+///
+/// Where UCX moves device memory (`Transport::moves_device_memory`), its CUDA transports are added
+/// to each path: "cuda" where the receiver pulls, else "cuda_copy".
 struct UcxOptions {
   UcxPath same_host_pull{"tcp,cma,self", UcxErrorMode::kNone};
   UcxPath same_host_shm{"posix,self", UcxErrorMode::kPeer};
@@ -31,6 +34,9 @@ struct UcxOptions {
   /// then not known here, so that links claim no fence.
   bool user_overrides_tls = false;
 };
+
+/// "1.13.1": the UCX that was loaded.
+std::string ucx_version();
 
 /// Links between processes, or hosts, over UCX; nothing of UCX is started before the first use.
 /// The links may outlive it. Not to be carried across fork() once used.

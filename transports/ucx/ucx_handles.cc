@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <memory>
 #include <span>
+#include <utility>
 
 #include "transports/ucx/ucx_status.h"
 
@@ -34,6 +35,8 @@ struct ConfigRelease {
 };
 using Config = std::unique_ptr<ucp_config_t, ConfigRelease>;
 
+constexpr std::pair<unsigned, unsigned> kFirstVersionWithDevices = {1, 19};
+
 struct Setting {
   const char* transport;  // the path must name it; null: any
   const char* key;
@@ -46,6 +49,15 @@ struct Setting {
 constexpr std::array<Setting, 1> kSettings = {{
     // UCX aborts when a peer dies between a connect() that waits and the first send().
     {"tcp", "CONN_NB", "y"},
+}};
+// The receiver pulls: in this mode nothing could end the writes of a peer that UCX lets put.
+constexpr std::array<Setting, 3> kPullSettings = {{
+    {nullptr, "RNDV_SCHEME", "get_zcopy"},
+    // Without NVLink cuda_ipc offers puts only.
+    {"cuda", "ENABLE_GET_ZCOPY", "on"},
+    // Between device and host memory no pull is to be had: pieces are sent, instead of put from
+    // fragments.
+    {"cuda", "RNDV_FRAG_MEM_TYPES", ""},
 }};
 constexpr std::array<Setting, 5> kPeerModeSettings = {{
     // UCX leaves shared memory out of endpoints with peer error handling without it.
@@ -76,15 +88,35 @@ Result<Config> make_config(const UcxPath& path, bool keep_user_tls) {
   KVFERRY_RETURN_IF_ERROR(
       ucx_status(ucp_config_read(nullptr, nullptr, &raw), "UCX cannot read its configuration"));
   Config config(raw);
-  if (!keep_user_tls) KVFERRY_RETURN_IF_ERROR(modify(config.get(), "TLS", path.tls.c_str()));
-  KVFERRY_RETURN_IF_ERROR(apply(kSettings, path, config.get()));
-  if (path.error_mode == UcxErrorMode::kPeer) {
-    KVFERRY_RETURN_IF_ERROR(apply(kPeerModeSettings, path, config.get()));
+  if (!keep_user_tls) {
+    KVFERRY_RETURN_IF_ERROR(modify(config.get(), "TLS", path.tls.c_str()));
+    // What a UCX was built without is left out of what we ask for, without a warning on stdout.
+    KVFERRY_RETURN_IF_ERROR(modify(config.get(), "WARN_INVALID_CONFIG", "n"));
   }
+  KVFERRY_RETURN_IF_ERROR(apply(kSettings, path, config.get()));
+  const bool has_peer_mode = path.error_mode == UcxErrorMode::kPeer;
+  KVFERRY_RETURN_IF_ERROR(
+      apply(has_peer_mode ? std::span<const Setting>(kPeerModeSettings) : kPullSettings, path,
+            config.get()));
   return config;
 }
 
+bool reports_device_memory(ucp_context_h context) {
+  unsigned major = 0;
+  unsigned minor = 0;
+  unsigned release = 0;
+  ucp_get_version(&major, &minor, &release);
+  if (std::pair(major, minor) < kFirstVersionWithDevices) return false;
+  ucp_context_attr_t attributes{};
+  attributes.field_mask = UCP_ATTR_FIELD_MEMORY_TYPES;
+  return ucp_context_query(context, &attributes) == UCS_OK &&
+         (attributes.memory_types & UCS_BIT(UCS_MEMORY_TYPE_CUDA)) != 0;
+}
+
 }  // namespace
+
+UcxContext::UcxContext(ucp_context_h handle)
+    : handle_(handle), moves_device_memory_(reports_device_memory(handle)) {}
 
 Result<UcxContext> UcxContext::create(const UcxPath& path, bool keep_user_tls) {
   KVFERRY_ASSIGN_OR_RETURN(const Config config, make_config(path, keep_user_tls));
@@ -140,12 +172,14 @@ Result<size_t> UcxWorker::max_am_header_bytes() const {
   return attributes.max_am_header;
 }
 
-Status UcxWorker::on_message(unsigned id, ucp_am_recv_callback_t handler, void* arg) const {
+Status UcxWorker::on_message(unsigned id, ucp_am_recv_callback_t handler, void* arg,
+                             bool keeps_data) const {
   ucp_am_handler_param_t params{};
   params.field_mask = UCP_AM_HANDLER_PARAM_FIELD_ID | UCP_AM_HANDLER_PARAM_FIELD_FLAGS |
                       UCP_AM_HANDLER_PARAM_FIELD_CB | UCP_AM_HANDLER_PARAM_FIELD_ARG;
   params.id = id;
   params.flags = UCP_AM_FLAG_WHOLE_MSG;
+  if (keeps_data) params.flags |= UCP_AM_FLAG_PERSISTENT_DATA;
   params.cb = handler;
   params.arg = arg;
   return ucx_status(ucp_worker_set_am_recv_handler(handle_, &params),

@@ -20,9 +20,12 @@ class UcxContext {
   /// Errors: kUnimplemented where this UCX lacks the transports or the error handling asked for.
   static Result<UcxContext> create(const UcxPath& path, bool keep_user_tls);
 
-  UcxContext(UcxContext&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
+  UcxContext(UcxContext&& other) noexcept
+      : handle_(std::exchange(other.handle_, nullptr)),
+        moves_device_memory_(other.moves_device_memory_) {}
   UcxContext& operator=(UcxContext&& other) noexcept {
     std::swap(handle_, other.handle_);
+    std::swap(moves_device_memory_, other.moves_device_memory_);
     return *this;
   }
   UcxContext(const UcxContext&) = delete;
@@ -32,12 +35,17 @@ class UcxContext {
   }
 
   ucp_context_h get() const { return handle_; }
+  /// What UCX said when the context was made: whether its transports take the memory of CUDA
+  /// devices, too. UCX before 1.19 is not believed: it moves that of one device a process, and only
+  /// where that device's CUDA context is current on the thread that drives UCX.
+  bool moves_device_memory() const { return moves_device_memory_; }
   /// Leaves the context to a worker that was abandoned: ending it would abort the process.
   void abandon() { handle_ = nullptr; }
 
  private:
-  explicit UcxContext(ucp_context_h handle) : handle_(handle) {}
+  explicit UcxContext(ucp_context_h handle);
   ucp_context_h handle_;
+  bool moves_device_memory_;
 };
 
 /// Owns the handle of a request, not what it does: freeing one that still runs lets it run on.
@@ -92,8 +100,10 @@ class UcxWorker {
   Result<size_t> max_am_header_bytes() const;
 
   /// Calls handler(arg, ...) with each whole active message of number `id`, from within
-  /// ucp_worker_progress.
-  Status on_message(unsigned id, ucp_am_recv_callback_t handler, void* arg) const;
+  /// ucp_worker_progress. `keeps_data`: also a message that came eagerly can be received into
+  /// device memory by ucp_am_recv_data_nbx, which costs it a copy.
+  Status on_message(unsigned id, ucp_am_recv_callback_t handler, void* arg,
+                    bool keeps_data = false) const;
 
   /// True when nothing is under way in UCX itself: data being copied or sent, connections being set
   /// up or taken down. `flush` keeps the question between two calls. Does not progress.

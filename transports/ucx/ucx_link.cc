@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "transports/ucx/ucx_address.h"
+#include "transports/ucx/ucx_memory.h"
 #include "transports/ucx/ucx_status.h"
 
 namespace kvferry {
@@ -56,12 +57,14 @@ Status UcxLink::prepare() {
                           std::to_string(kMinHeaderBytes + kPrefix.size()) +
                           " (choose other transports)");
   }
+  capabilities_.device_memory = options_.moves_device_memory;
   capabilities_.fences_sources = options_.fences_sources;
   capabilities_.detects_peer_death = options_.detects_peer_death;
   capabilities_.max_header_bytes = std::min(max_am_header - kPrefix.size(), kMaxHeaderBytes);
   capabilities_.path = options_.path;
 
-  KVFERRY_RETURN_IF_ERROR(worker_.on_message(kOfferMessage, &UcxLink::on_message, this));
+  KVFERRY_RETURN_IF_ERROR(
+      worker_.on_message(kOfferMessage, &UcxLink::on_message, this, options_.moves_device_memory));
   return worker_.on_message(
       kHelloMessage,
       [](void*, const void*, size_t, void*, size_t, const ucp_am_recv_param_t*) { return UCS_OK; },
@@ -132,10 +135,30 @@ Status UcxLink::why_not_offer(size_t header_bytes) const {
   return peer_failure_;
 }
 
+Result<ucs_memory_type_t> UcxLink::memory_type_of(const std::byte* memory, size_t bytes) const {
+  if (!options_.may_see_device_memory || bytes == 0) return UCS_MEMORY_TYPE_HOST;
+  KVFERRY_ASSIGN_OR_RETURN(const ucs_memory_type_t type, find_ucx_memory_type(memory));
+  if (type != UCS_MEMORY_TYPE_HOST && !options_.moves_device_memory) {
+    return make_error(StatusCode::kInvalidArgument,
+                      "device memory cannot go over " + options_.path +
+                          ": this UCX does not move it; stage it through pinned host memory, or "
+                          "build kvferry with a UCX that has CUDA (UCX_ROOT)");
+  }
+  return type;
+}
+
 void UcxLink::offer(std::span<const std::byte> header, std::span<const std::byte> source,
                     LinkCompletion on_sent) {
   UcxOperation& operation = operations_.open(std::move(on_sent));
   Status refusal = why_not_offer(header.size());
+  if (refusal.is_ok()) {
+    const auto memory_type = memory_type_of(source.data(), source.size());
+    if (memory_type) {
+      operation.memory_type = *memory_type;
+    } else {
+      refusal = memory_type.error();
+    }
+  }
   if (!refusal.is_ok()) {
     operations_.finish(operation, std::move(refusal));
     return run_soon();
@@ -155,11 +178,12 @@ void UcxLink::start_send(UcxOperation& operation) {
   ucp_request_param_t params{};
   params.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA |
                         UCP_OP_ATTR_FIELD_FLAGS | UCP_OP_ATTR_FIELD_MEMORY_TYPE;
-  params.flags =
-      operation.source.size() <= kMaxEagerBytes ? UCP_AM_SEND_FLAG_EAGER : UCP_AM_SEND_FLAG_RNDV;
+  const bool is_eager =
+      operation.source.size() <= kMaxEagerBytes && operation.memory_type == UCS_MEMORY_TYPE_HOST;
+  params.flags = is_eager ? UCP_AM_SEND_FLAG_EAGER : UCP_AM_SEND_FLAG_RNDV;
   params.cb.send = &UcxLink::on_sent;
   params.user_data = &operation;
-  params.memory_type = UCS_MEMORY_TYPE_HOST;
+  params.memory_type = operation.memory_type;
   operations_.mark_in_ucx(operation, false);
   void* const request = ucp_am_send_nbx(endpoint_.get(), kOfferMessage, operation.header.data(),
                                         operation.header.size(), operation.source.data(),
@@ -184,43 +208,50 @@ ucs_status_t UcxLink::receive(std::span<const std::byte> header, void* data, siz
   if (!std::holds_alternative<AcceptOffer>(reply)) return refused;
   auto& accept = std::get<AcceptOffer>(reply);
 
-  if (state_ == State::kConnected && accept.destination.size() >= payload_bytes && is_rendezvous) {
-    return start_receive(accept, data, payload_bytes);
-  }
   UcxOperation& operation = operations_.open(std::move(accept.on_received));
-  if (state_ != State::kConnected) {
-    operations_.finish(operation, {StatusCode::kCancelled, "the offer handler closed the link"});
+  const auto memory_type = receivable(accept.destination, payload_bytes);
+  if (!memory_type) {
+    operations_.finish(operation, memory_type.error());
     return refused;
   }
-  if (accept.destination.size() < payload_bytes) {
-    operations_.finish(
-        operation, {StatusCode::kInvalidArgument,
-                    "the destination is too small: " + std::to_string(accept.destination.size()) +
-                        " bytes for " + std::to_string(payload_bytes)});
-    return refused;
+  if (is_rendezvous || *memory_type != UCS_MEMORY_TYPE_HOST) {
+    start_receive(operation, accept.destination.first(payload_bytes), *memory_type, data);
+    return UCS_OK;  // the message is UCX's since ucp_am_recv_data_nbx, however that went
   }
   if (payload_bytes > 0) std::memcpy(accept.destination.data(), data, payload_bytes);
   operations_.finish(operation, {});
   return UCS_OK;
 }
 
-ucs_status_t UcxLink::start_receive(const AcceptOffer& accept, void* data, size_t payload_bytes) {
-  UcxOperation& operation = operations_.open(accept.on_received);
+Result<ucs_memory_type_t> UcxLink::receivable(std::span<std::byte> destination,
+                                              size_t bytes) const {
+  if (state_ != State::kConnected) {
+    return make_error(StatusCode::kCancelled, "the offer handler closed the link");
+  }
+  if (destination.size() < bytes) {
+    return make_error(StatusCode::kInvalidArgument,
+                      "the destination is too small: " + std::to_string(destination.size()) +
+                          " bytes for " + std::to_string(bytes));
+  }
+  return memory_type_of(destination.data(), bytes);
+}
+
+void UcxLink::start_receive(UcxOperation& operation, std::span<std::byte> destination,
+                            ucs_memory_type_t memory_type, void* data) {
   ucp_request_param_t params{};
   params.op_attr_mask =
       UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA | UCP_OP_ATTR_FIELD_MEMORY_TYPE;
   params.cb.recv_am = &UcxLink::on_received;
   params.user_data = &operation;
-  params.memory_type = UCS_MEMORY_TYPE_HOST;
+  params.memory_type = memory_type;
   operations_.mark_in_ucx(operation, true);
   void* const request =
-      ucp_am_recv_data_nbx(worker_.get(), data, accept.destination.data(), payload_bytes, &params);
+      ucp_am_recv_data_nbx(worker_.get(), data, destination.data(), destination.size(), &params);
   if (UCS_PTR_IS_PTR(request)) {
     operation.request = UcxRequest(request);  // on_received may have come already
   } else {
     operations_.finish(operation, ucx_status(UCS_PTR_STATUS(request), "UCX does not receive"));
   }
-  return UCS_OK;  // the message is UCX's since ucp_am_recv_data_nbx, however that went
 }
 
 ucs_status_t UcxLink::on_message(void* arg, const void* header, size_t header_bytes, void* data,

@@ -22,6 +22,9 @@ struct UcxLinkOptions {
   bool detects_peer_death = false;
   /// Its transports let a worker be destroyed though its peer takes nothing in any more.
   bool ends_when_stalled = false;
+  /// There are devices, so that memory given to the link is looked up before UCX sees it.
+  bool may_see_device_memory = false;
+  bool moves_device_memory = false;  ///< else device memory is refused
   std::string path;
 };
 
@@ -32,6 +35,9 @@ struct UcxLinkOptions {
 /// connect(), offer() and progress() only, and user code is called outside UCX, save for the offer
 /// handler, whose answer UCX must have at once; what the handler does to the link waits until UCX
 /// is left.
+///
+/// UCX is told the kind of all memory, and shown device memory only where it moves that. It would
+/// take it for host memory otherwise, and read it as such.
 ///
 /// Threads: the executor it was opened on
 class UcxLink final : public Link, private ProgressSource {
@@ -66,10 +72,13 @@ class UcxLink final : public Link, private ProgressSource {
   bool progress_worker();
   Status say_hello();
   Status why_not_offer(size_t header_bytes) const;
+  Result<ucs_memory_type_t> memory_type_of(const std::byte* memory, size_t bytes) const;
+  Result<ucs_memory_type_t> receivable(std::span<std::byte> destination, size_t bytes) const;
   void start_send(UcxOperation& operation);
   ucs_status_t receive(std::span<const std::byte> header, void* data, size_t payload_bytes,
                        bool is_rendezvous);
-  ucs_status_t start_receive(const AcceptOffer& accept, void* data, size_t payload_bytes);
+  void start_receive(UcxOperation& operation, std::span<std::byte> destination,
+                     ucs_memory_type_t memory_type, void* data);
   size_t num_to_wait_for() const;
   Status final_status(Status outcome) const;
   bool deliver();

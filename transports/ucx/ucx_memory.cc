@@ -9,8 +9,7 @@ namespace kvferry {
 bool has_cuda_device() { return query_cuda_devices().has_value(); }
 
 bool ucx_moves_device_memory() {
-  const Result<UcxContext> context =
-      UcxContext::create({"self,cuda", UcxErrorMode::kPeer}, UcxTlsChoice::kOurs);
+  const Result<UcxContext> context = UcxContext::create({"self,cuda", UcxErrorMode::kPeer}, false);
   return context && context->moves_device_memory();
 }
 

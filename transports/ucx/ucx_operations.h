@@ -1,5 +1,7 @@
 #pragma once
 
+#include <ucs/memory/memory_type.h>
+
 #include <cstddef>
 #include <deque>
 #include <memory>
@@ -20,6 +22,7 @@ struct UcxOperation {
   LinkCompletion completion;
   std::vector<std::byte> header;  // UCX reads it until the send is done
   std::span<const std::byte> source;
+  ucs_memory_type_t memory_type = UCS_MEMORY_TYPE_HOST;  // of source
   UcxRequest request;
   Status outcome;
   bool in_ucx = false;  // given to UCX, which has not called back yet

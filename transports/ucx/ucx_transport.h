@@ -22,16 +22,25 @@ class UcxTransport final : public Transport {
 
   std::string_view name() const override { return "ucx"; }
   Status is_available(PeerClass peer_class) const override;
+  /// True if the context of each class that is available says so.
+  bool moves_device_memory() const override;
   Result<std::unique_ptr<Link>> open_link(PeerClass peer_class, Executor& executor) override;
 
  private:
   using ContextPtr = std::shared_ptr<const UcxContext>;  // shared with the links
 
-  const UcxPath& path_of(PeerClass peer_class) const;
+  struct Cuda {
+    bool has_device = false;
+    bool is_in_paths = false;  // UCX has transports for it, which are added to each path
+  };
+
+  Cuda cuda() const KVFERRY_EXCLUDES(mutex_);
+  UcxPath path_of(PeerClass peer_class) const KVFERRY_EXCLUDES(mutex_);
   Result<ContextPtr> context_of(PeerClass peer_class) const KVFERRY_EXCLUDES(mutex_);
 
   const UcxOptions options_;
   mutable Mutex mutex_;
+  mutable std::optional<Cuda> cuda_ KVFERRY_GUARDED_BY(mutex_);  // asked by the first use
   mutable std::array<std::optional<Result<ContextPtr>>, 4> contexts_ KVFERRY_GUARDED_BY(mutex_);
 };
 

@@ -23,7 +23,7 @@ int64_t PagedKVCache::bytes_needed(const ModelShape& model, PagePreset preset, i
 }
 
 Result<PagedKVCache> PagedKVCache::create(const ModelShape& model, PagePreset preset,
-                                          int64_t num_blocks, uint64_t seed) {
+                                          int64_t num_blocks, uint64_t seed, Device device) {
   const PagedShape shape = model.paged_shape(num_blocks);
   const int64_t stride = buffer_stride(preset, shape);
   if (stride == 0) {
@@ -32,16 +32,25 @@ Result<PagedKVCache> PagedKVCache::create(const ModelShape& model, PagePreset pr
                           std::string(model.name) + " as " + std::string(page_preset_name(preset)) +
                           " is empty or past " + std::to_string(kMaxCacheBytes) + " bytes");
   }
-  KVFERRY_ASSIGN_OR_RETURN(
-      HostBuffer memory,
-      HostBuffer::create(static_cast<size_t>(stride * num_buffers(preset, shape))));
+  KVFERRY_ASSIGN_OR_RETURN(BlockAllocator blocks, BlockAllocator::create(num_blocks, seed));
+  PagedKVCache cache(model, std::move(blocks));
+  cache.total_bytes_ = stride * num_buffers(preset, shape);
+  const auto bytes = static_cast<size_t>(cache.total_bytes_);
+  std::byte* memory = nullptr;
+  if (device.is_host()) {
+    KVFERRY_ASSIGN_OR_RETURN(cache.host_memory_, HostBuffer::create(bytes));
+    memory = cache.host_memory_.data();
+  } else {
+    KVFERRY_ASSIGN_OR_RETURN(cache.device_memory_, DeviceMemory::create(device.index, bytes));
+    memory = cache.device_memory_->data();
+  }
   std::vector<std::byte*> buffers(static_cast<size_t>(num_buffers(preset, shape)));
   for (size_t i = 0; i < buffers.size(); ++i) {
-    buffers[i] = memory.data() + static_cast<int64_t>(i) * stride;
+    buffers[i] = memory + static_cast<int64_t>(i) * stride;
   }
-  KVFERRY_ASSIGN_OR_RETURN(KVLayout layout, make_kv_layout(preset, shape, buffers));
-  KVFERRY_ASSIGN_OR_RETURN(BlockAllocator blocks, BlockAllocator::create(num_blocks, seed));
-  return PagedKVCache(model, std::move(memory), std::move(layout), std::move(blocks));
+  KVFERRY_ASSIGN_OR_RETURN(cache.layout_, make_kv_layout(preset, shape, buffers));
+  cache.layout_.device = device;
+  return cache;
 }
 
 int64_t PagedKVCache::blocks_for(int64_t num_tokens) const {

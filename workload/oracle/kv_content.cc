@@ -57,6 +57,10 @@ class RowMaker {
 };
 
 Status check(const KVLayout& layout, SlotMapping slots) {
+  if (!layout.device.is_host()) {
+    return {StatusCode::kInvalidArgument,
+            "the pages lie on " + device_name(layout.device) + "; go by PageOracle"};
+  }
   if (layout.groups.size() != 1) {
     return {StatusCode::kUnimplemented, "the content oracle fills layouts of 1 group, this has " +
                                             std::to_string(layout.groups.size())};

@@ -48,7 +48,8 @@ void expected_row(const ChunkHash& chunk, int64_t token, int32_t plane, int64_t 
 /// Negative slots are skipped. Bytes of other slots, and gaps between contents, are not touched.
 ///
 /// Errors: kOutOfRange naming token and slot, if a slot is past the cache; kUnimplemented for a
-///   layout of several groups; nothing is written then.
+///   layout of several groups; kInvalidArgument for pages that are not the host's; nothing is
+///   written then.
 /// Cost:   O(bytes). One core of a server of 2023: 4.5 to 7.5 GB/s with contiguous rows or heads of
 ///   256 bytes, 3.5 with scattered heads of 128 bytes; memcpy reached 8 there.
 Status fill_chunk(const KVLayout& layout, SlotMapping slots, const ChunkHash& chunk);

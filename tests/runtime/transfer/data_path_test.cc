@@ -6,6 +6,7 @@
 #include <numeric>
 #include <optional>
 
+#include "kernels/host_paged_copier.h"
 #include "runtime/memory/memory_pool.h"
 #include "runtime/steady_clock.h"
 #include "runtime/thread_executor.h"
@@ -32,7 +33,7 @@ class Side {
       events.on_received = [this](uint64_t, const Status& status) { received.set_value(status); };
       path = std::make_unique<DataPath>(
           transport.open_link(PeerClass::kSameProcess, *executor).value(), *executor, events,
-          StoreHint::kCached, nullptr);
+          DataPath::Copiers{copier, copier}, nullptr);
     });
   }
   ~Side() {
@@ -70,6 +71,7 @@ class Side {
   std::unique_ptr<ThreadExecutor> executor;
   PagedKVCache cache;
   std::unique_ptr<MemoryPool> pool;
+  HostPagedCopier copier{{.store = StoreHint::kCached}};
   std::unique_ptr<DataPath> path;
   std::vector<int64_t> slots;
   std::promise<Status> sent;

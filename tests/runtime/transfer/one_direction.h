@@ -79,6 +79,7 @@ class OneDirectionTest : public ::testing::Test {
   const std::unique_ptr<ProcessView> processes = make_system_process_view();
   const std::unique_ptr<MemoryPool> pool =
       MemoryPool::create({.slot_bytes = 4096, .num_slots = 2}).value();
+  const std::unique_ptr<PageCopiers> copiers = PageCopiers::create({}).value();
   LeaseTable leases;
   TransferStats stats;
   FlightRecorder recorder{64};
@@ -86,6 +87,7 @@ class OneDirectionTest : public ::testing::Test {
                         .control = executor,
                         .data = executor,
                         .processes = *processes,
+                        .copiers = *copiers,
                         .staging = *pool,
                         .landing = *pool,
                         .leases = leases,
