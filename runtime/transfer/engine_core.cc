@@ -43,8 +43,11 @@ Status check_options(const TransferEngineOptions& options) {
 
 /// Of staging and landing.
 PoolMemory pool_memory(const TransferEngineOptions& options) {
-  if (options.device.is_host()) return PoolMemory::kHost;
-  return options.transport->moves_device_memory() ? PoolMemory::kDevice : PoolMemory::kPinned;
+  if (options.transport->moves_device_memory()) {
+    // Host memory is what CUDA copies from or to then, too.
+    return options.device.is_host() ? PoolMemory::kPinned : PoolMemory::kDevice;
+  }
+  return options.device.is_host() ? PoolMemory::kHost : PoolMemory::kPinned;
 }
 
 }  // namespace

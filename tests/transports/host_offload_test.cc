@@ -334,7 +334,7 @@ TEST_F(HostOffloadTest, ALostDeviceEndsWhatIsOpen) {
 
 TEST_F(HostOffloadTest, ADeviceLostWhileClosingEndsIt) {
   open();
-  const std::vector<ContractOffer*> offers = add(2 * kMaxCopies);
+  const std::vector<ContractOffer*> offers = add(kMaxCopies);
   const auto held = hold(Side::kRight);
   start_and_wait_accepted(offers);
   for (const Side side : {Side::kLeft, Side::kRight}) pair().close(side);
@@ -343,6 +343,7 @@ TEST_F(HostOffloadTest, ADeviceLostWhileClosingEndsIt) {
   for (const Side side : {Side::kLeft, Side::kRight}) {
     EXPECT_THAT(pair().wait_quiet(side), IsOk());
   }
+  expect_ends(offers, StatusCode::kDeviceLost, StatusCode::kDeviceLost);
   held->open();
   EXPECT_EQ(cudaDeviceSynchronize(), cudaErrorIllegalAddress);
 }

@@ -35,50 +35,62 @@ struct ConfigRelease {
 };
 using Config = std::unique_ptr<ucp_config_t, ConfigRelease>;
 
-constexpr std::pair<unsigned, unsigned> kFirstVersionWithDevices = {1, 19};
+using Version = std::pair<unsigned, unsigned>;  // major, minor
+constexpr Version kFirstWithPrefixes{1, 17};
+constexpr Version kFirstWithDevices{1, 19};
+
+Version loaded_version() {
+  Version version;
+  unsigned release = 0;
+  ucp_get_version(&version.first, &version.second, &release);
+  return version;
+}
 
 struct Setting {
   const char* transport;  // the path must name it; null: any
+  const char* prefix;     // of the transport's own keys
   const char* key;
   const char* value;
 };
 
-// As UCX's transports name them among their own keys, without prefixes such as TCP_ (accepted, but
-// ignored). Keys that no transport of the context reads would make UCX warn on stdout, hence the
-// names.
+// UCX before 1.17 accepts a transport's key with its prefix but ignores it, newer ones ignore it or
+// (1.21) refuse it without. Keys that no transport of the context reads would make UCX warn on
+// stdout, hence the names.
 constexpr std::array<Setting, 1> kSettings = {{
     // UCX aborts when a peer dies between a connect() that waits and the first send().
-    {"tcp", "CONN_NB", "y"},
+    {"tcp", "TCP_", "CONN_NB", "y"},
 }};
 // The receiver pulls: in this mode nothing could end the writes of a peer that UCX lets put.
 constexpr std::array<Setting, 3> kPullSettings = {{
-    {nullptr, "RNDV_SCHEME", "get_zcopy"},
+    {nullptr, "", "RNDV_SCHEME", "get_zcopy"},
     // Without NVLink cuda_ipc offers puts only.
-    {"cuda", "ENABLE_GET_ZCOPY", "on"},
+    {"cuda", "CUDA_IPC_", "ENABLE_GET_ZCOPY", "on"},
     // Between device and host memory no pull is to be had: pieces are sent, instead of put from
     // fragments.
-    {"cuda", "RNDV_FRAG_MEM_TYPES", ""},
+    {"cuda", "", "RNDV_FRAG_MEM_TYPES", ""},
 }};
 constexpr std::array<Setting, 5> kPeerModeSettings = {{
     // UCX leaves shared memory out of endpoints with peer error handling without it.
-    {"posix", "MM_ERROR_HANDLING", "y"},
-    {"sysv", "MM_ERROR_HANDLING", "y"},
+    {"posix", "", "MM_ERROR_HANDLING", "y"},
+    {"sysv", "", "MM_ERROR_HANDLING", "y"},
     // UCX 1.13 completes a zero-copy send over TCP twice when its connection breaks, and aborts.
     // With segments of 64 KiB copying is as fast.
-    {nullptr, "ZCOPY_THRESH", "inf"},
-    {"tcp", "PUT_ENABLE", "n"},
-    {"tcp", "TX_SEG_SIZE", "64k"},
+    {nullptr, "", "ZCOPY_THRESH", "inf"},
+    {"tcp", "TCP_", "PUT_ENABLE", "n"},
+    {"tcp", "TCP_", "TX_SEG_SIZE", "64k"},
 }};
 
-Status modify(ucp_config_t* config, const char* key, const char* value) {
-  return ucx_status(ucp_config_modify(config, key, value),
-                    "this UCX refuses the setting UCX_" + std::string(key) + "=" + value);
+Status modify(ucp_config_t* config, const std::string& key, const char* value) {
+  return ucx_status(ucp_config_modify(config, key.c_str(), value),
+                    "this UCX refuses the setting UCX_" + key + "=" + value);
 }
 
 Status apply(std::span<const Setting> settings, const UcxPath& path, ucp_config_t* config) {
+  const bool has_prefixes = loaded_version() >= kFirstWithPrefixes;
   for (const Setting& setting : settings) {
     if (setting.transport != nullptr && path.tls.find(setting.transport) == path.tls.npos) continue;
-    KVFERRY_RETURN_IF_ERROR(modify(config, setting.key, setting.value));
+    const std::string prefix = has_prefixes ? setting.prefix : "";
+    KVFERRY_RETURN_IF_ERROR(modify(config, prefix + setting.key, setting.value));
   }
   return {};
 }
@@ -102,11 +114,7 @@ Result<Config> make_config(const UcxPath& path, bool keep_user_tls) {
 }
 
 bool reports_device_memory(ucp_context_h context) {
-  unsigned major = 0;
-  unsigned minor = 0;
-  unsigned release = 0;
-  ucp_get_version(&major, &minor, &release);
-  if (std::pair(major, minor) < kFirstVersionWithDevices) return false;
+  if (loaded_version() < kFirstWithDevices) return false;
   ucp_context_attr_t attributes{};
   attributes.field_mask = UCP_ATTR_FIELD_MEMORY_TYPES;
   return ucp_context_query(context, &attributes) == UCS_OK &&
