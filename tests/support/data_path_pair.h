@@ -27,23 +27,26 @@ class DataPathPair {
  public:
   enum class Source : uint8_t { kDataPath, kBareLink };
 
-  explicit DataPathPair(Source sends, StagedFragmentHook hook = nullptr)
+  /// `late`, if not null, copies for both sides, on the executors of each.
+  explicit DataPathPair(Source sends, StagedFragmentHook hook = nullptr,
+                        std::optional<DataPath::Copiers> late = std::nullopt)
       : source(PagedKVCache::create(model, PagePreset::kVllmNhd, 64, 1).value()),
         destination(PagedKVCache::create(model, PagePreset::kVllmHnd, 64, 2).value()) {
     const auto transport = make_transport("loopback").value();
+    const DataPath::Copiers copiers = late.value_or(DataPath::Copiers{copier, copier});
     std::unique_ptr<Link> out = open(*transport, *send_executor);
     std::unique_ptr<Link> in = open(*transport, *receive_executor);
     const std::string out_address = out->address();
     const std::string in_address = in->address();
     run_on(*receive_executor, [&] {
       receiver = std::make_unique<DataPath>(std::move(in), *receive_executor, events(received),
-                                            DataPath::Copiers{copier, copier}, nullptr);
+                                            copiers, nullptr);
       EXPECT_THAT(receiver->connect(out_address), IsOk());
     });
     run_on(*send_executor, [&] {
       if (sends == Source::kDataPath) {
-        sender = std::make_unique<DataPath>(std::move(out), *send_executor, events(sent),
-                                            DataPath::Copiers{copier, copier}, std::move(hook));
+        sender = std::make_unique<DataPath>(std::move(out), *send_executor, events(sent), copiers,
+                                            std::move(hook));
         EXPECT_THAT(sender->connect(in_address), IsOk());
         return;
       }
@@ -154,6 +157,7 @@ class DataPathPair {
       MemoryPool::create({.slot_bytes = chunk_bytes(), .num_slots = 8}).value();
   Ends sent;
   Ends received;
+  std::atomic<int> num_abandoned = 0;
   const SteadyClock clock{};
   std::unique_ptr<ThreadExecutor> send_executor = ThreadExecutor::create("send", clock).value();
   std::unique_ptr<ThreadExecutor> receive_executor = ThreadExecutor::create("recv", clock).value();
@@ -174,7 +178,8 @@ class DataPathPair {
   DataPath::Events events(Ends& ends) {
     return {
         .on_sent = [this, &ends](uint64_t id, const Status& status) { add(ends, id, status); },
-        .on_received = [this, &ends](uint64_t id, const Status& status) { add(ends, id, status); }};
+        .on_received = [this, &ends](uint64_t id, const Status& status) { add(ends, id, status); },
+        .on_abandoned = [this](uint64_t) { ++num_abandoned; }};
   }
 
   mutable std::mutex mutex_;
