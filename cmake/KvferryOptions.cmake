@@ -52,8 +52,10 @@ if(KVFERRY_SANITIZE)
   set(sanitize_flags -fsanitize=${KVFERRY_SANITIZE} -fno-sanitize-recover=all
                      -fno-omit-frame-pointer)
   list(APPEND cxx_flags ${sanitize_flags})
-  list(JOIN sanitize_flags "," sanitize_flags_of_nvcc)
-  list(APPEND cuda_flags -Xcompiler=${sanitize_flags_of_nvcc})
+  # nvcc takes a comma for the end of a flag: -fsanitize=a,b becomes -fsanitize=a and -fsanitize=b.
+  string(REPLACE "," ",-fsanitize=" nvcc_sanitize_flags "-fsanitize=${KVFERRY_SANITIZE}")
+  list(APPEND cuda_flags
+       -Xcompiler=${nvcc_sanitize_flags},-fno-sanitize-recover=all,-fno-omit-frame-pointer)
   target_link_options(kvferry_build_flags INTERFACE ${sanitize_flags})
 endif()
 target_compile_options(

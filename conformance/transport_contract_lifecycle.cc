@@ -172,7 +172,7 @@ Status closed_link_cancels_offers(TransportContractFixture& fixture) {
 Status peer_close_ends_or_leaves_offers(TransportContractFixture& fixture) {
   KVFERRY_ASSIGN_OR_RETURN(const auto pair, LinkPair::open(fixture));
   std::vector<ContractOffer*> offers;
-  for (int i = 0; i < 8; ++i) offers.push_back(&pair->add(Side::kLeft, size_t{1} << 20U));
+  while (offers.size() < 8) offers.push_back(&pair->add(Side::kLeft, size_t{1} << 20U));
   for (ContractOffer* offer : offers) pair->start(*offer);
   pair->close(Side::kRight);
   KVFERRY_RETURN_IF_ERROR(pair->wait_quiet(Side::kRight));

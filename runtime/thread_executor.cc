@@ -244,7 +244,12 @@ void ThreadExecutor::run() {
       continue;
     }
     const int timeout_ms = sleep_ms();
-    if (timeout_ms > 0 && !arm_sources()) continue;
+    if (timeout_ms > 0 && !arm_sources()) {
+      // Events that came in meanwhile, or a GPU that works: descriptors have their turn, too.
+      std::this_thread::yield();
+      wait_for_events(0);
+      continue;
+    }
     wait_for_events(timeout_ms);
   }
 }

@@ -9,6 +9,7 @@
 #include <ctime>
 #include <future>
 #include <iostream>
+#include <limits>
 
 #include "runtime/steady_clock.h"
 #include "tests/support/eventually.h"
@@ -305,6 +306,26 @@ TEST_F(ThreadExecutorTest, PostsTimersAndFdsGoOnWhileASourceIsAlwaysBusy) {
   signal(event);
   timer.get_future().wait();
   fd.get_future().wait();
+  run_on(*executor, [&] { executor->remove_progress_source(&source); });
+}
+
+TEST_F(ThreadExecutorTest, FdsGoOnWhileASourceHasNothingYetAndLetsNobodySleep) {
+  CountingSource source(make_event());
+  source.refuse_arms = std::numeric_limits<int>::max();  // as a GPU at work
+  const UniqueFd event = make_event();
+  std::promise<void> readable;
+  run_on(*executor, [&] {
+    EXPECT_THAT(executor->add_progress_source(&source), IsOk());
+    EXPECT_THAT(executor->watch_fd(event.get(), false,
+                                   [&] {
+                                     executor->unwatch_fd(event.get());
+                                     readable.set_value();
+                                   }),
+                IsOk());
+  });
+  ASSERT_TRUE(eventually([&] { return source.arms > 2; })) << "it polls";
+  signal(event);
+  readable.get_future().wait();
   run_on(*executor, [&] { executor->remove_progress_source(&source); });
 }
 
