@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <optional>
 #include <thread>
 
@@ -272,7 +273,7 @@ TEST_F(CudaPagedCopierTest, OperationsWithOtherSlotsDoNotMixTheirDescriptors) {
   std::vector<std::vector<uint64_t>> all_digests;
   for (size_t i = 0; i < 9; ++i) {
     std::vector<int64_t> rotated = world->slot_values();
-    std::ranges::rotate(rotated, rotated.begin() + static_cast<int64_t>(i * 7));
+    std::rotate(rotated.begin(), rotated.begin() + static_cast<int64_t>(i * 7), rotated.end());
     slots.push_back(std::move(rotated));
   }
   KVLayout layout = pages->layout();

@@ -29,7 +29,7 @@ class PageOracleTest : public CudaTest, public ::testing::WithParamInterface<Pag
     PageOracle oracle = PageOracle::create(cache.layout(), kTokens).value();
     std::vector<int64_t> ours(kTokens);
     std::iota(ours.begin(), ours.end(), 16);
-    std::ranges::rotate(ours, ours.begin() + 7);  // not in order, over parts of blocks
+    std::rotate(ours.begin(), ours.begin() + 7, ours.end());  // not in order, over parts of blocks
     ours[3] = -1;
     const std::vector<int64_t> others = {0, 1, 2, 100};
 
