@@ -129,7 +129,7 @@ cudaError_t launch(const Kernel* kernel, dim3 grid, dim3 block, void** arguments
 
 }  // namespace
 
-void register_kernel(std::string name, size_t parameter_bytes, KernelBody body) {
+void register_kernel(const std::string& name, size_t parameter_bytes, KernelBody body) {
   Kernel& kernel = kernel_named(name);
   kernel.parameter_bytes = parameter_bytes;
   kernel.body = std::move(body);
@@ -149,6 +149,7 @@ using namespace kvferry::sim_cuda;  // NOLINT(google-build-using-namespace)
 
 extern "C" {
 
+// NOLINTBEGIN(bugprone-reserved-identifier): nvcc's host code calls them so
 void** __cudaRegisterFatBinary(void* binary) {
   static void* handle;
   handle = binary;
@@ -191,6 +192,8 @@ cudaError_t __cudaLaunchKernel(cudaKernel_t kernel, dim3 grid, dim3 block, void*
                                cudaStream_t stream) {
   return launch(reinterpret_cast<const Kernel*>(kernel), grid, block, arguments, stream);
 }
+
+// NOLINTEND(bugprone-reserved-identifier)
 
 cudaError_t cudaLaunchKernel(const void* stub, dim3 grid, dim3 block, void** arguments, size_t,
                              cudaStream_t stream) {

@@ -68,7 +68,7 @@ using KernelBody = std::function<void(const KernelLaunch&, KernelMemory&)>;
 /// What runs when a kernel of that demangled name is launched, without return type and parameters:
 /// "kvferry::(anonymous namespace)::fill<16>". Its one parameter has `parameter_bytes`.
 /// REQUIRES: before the first launch; stays for good.
-void register_kernel(std::string name, size_t parameter_bytes, KernelBody body);
+void register_kernel(const std::string& name, size_t parameter_bytes, KernelBody body);
 
 /// Kernels in this program that no body was registered for.
 std::vector<std::string> kernels_without_body();

@@ -56,7 +56,7 @@ class Runtime {
     return faults_[static_cast<size_t>(device)].load(std::memory_order_relaxed);
   }
   std::atomic<bool>& peer_access(int device, int peer) {
-    return peers_[static_cast<size_t>(device * kMaxDevices + peer)];
+    return peers_[static_cast<size_t>(device) * kMaxDevices + static_cast<size_t>(peer)];
   }
   size_t device_bytes_in_use(int device) const;
 
