@@ -119,9 +119,7 @@ cudaError_t launch(const Kernel* kernel, dim3 grid, dim3 block, void** arguments
   if (grid.x == 0 || grid.y != 1 || grid.z != 1 || threads == 0 || threads > 1024) {
     return returned(cudaErrorInvalidConfiguration);
   }
-  const KernelLaunch launch{.num_blocks = grid.x,
-                            .block_threads = static_cast<uint32_t>(threads),
-                            .seed = Runtime::get().options().seed};
+  const KernelLaunch launch{.num_blocks = grid.x, .block_threads = static_cast<uint32_t>(threads)};
   auto run = std::make_shared<KernelRun>(*kernel, launch, arguments[0], stream->device());
   stream->enqueue(kernel->name, {}, [run] { run->run(); });
   return returned(Runtime::get().fault(stream->device()));

@@ -56,12 +56,11 @@ class KernelMemory {
   bool stopped_ = false;
 };
 
-/// One launch: run(block, warp) is called for each, in an order that depends on the seed.
+/// One launch; the body runs all its warps.
 struct KernelLaunch {
   uint32_t num_blocks = 0;
   uint32_t block_threads = 0;
   const void* parameters = nullptr;  ///< a copy, taken at the launch
-  uint64_t seed = 0;
 };
 using KernelBody = std::function<void(const KernelLaunch&, KernelMemory&)>;
 

@@ -5,6 +5,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <thread>
 #include <vector>
 
 #include "kernels/paged_copy_cuda.h"
@@ -133,6 +136,24 @@ TEST_F(SimCuda, DestinationReadBeforeItsCopyHasOldBytes) {
   EXPECT_EQ(copy(to, device()), cudaSuccess);
   EXPECT_THAT(bytes_of(to), Each(std::byte{2}));
   EXPECT_EQ(wait(), cudaSuccess);
+}
+#endif
+
+#if defined(__SANITIZE_THREAD__)
+TEST_F(SimCuda, ThreadSanitizerSeesAMissingWaitThoughTheBytesAreRight) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  constexpr int kReported = 66;  // TSan's exit code
+  const auto read_without_waiting = [this] {
+    std::byte* const memory = device();
+    std::byte* const to = pinned(0);
+    const cudaStream_t second = make_stream();
+    cudaMemsetAsync(memory, 5, kBytes, stream);
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));  // it has run by now
+    cudaMemcpyAsync(to, memory, kBytes, cudaMemcpyDefault, second);
+    cudaStreamSynchronize(second);
+    std::exit(to[0] == std::byte{5} ? 0 : 1);
+  };
+  EXPECT_EXIT(read_without_waiting(), ::testing::ExitedWithCode(kReported), "data race");
 }
 #endif
 
