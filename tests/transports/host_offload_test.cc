@@ -16,12 +16,12 @@
 #include <vector>
 
 #include "conformance/transport_contract_pair.h"
+#include "core/port_hub.h"
 #include "tests/support/cuda_test.h"
 #include "tests/support/status_matchers.h"
 #include "tests/transports/cuda_pair_fixture.h"
 #include "transports/host_offload/copy_lane.h"
 #include "transports/host_offload/factory.h"
-#include "transports/host_offload/host_offload_hub.h"
 #include "transports/host_offload/host_offload_link.h"
 
 namespace kvferry {
@@ -88,7 +88,8 @@ class HoldableTransport final : public Transport {
   }
 
  private:
-  const std::shared_ptr<HostOffloadHub> hub_ = std::make_shared<HostOffloadHub>();
+  const std::shared_ptr<PortHub<HostOffloadPort>> hub_ =
+      std::make_shared<PortHub<HostOffloadPort>>("test");
   Mutex mutex_;
   std::map<const Executor*, CudaStreamView> streams_ KVFERRY_GUARDED_BY(mutex_);
 };

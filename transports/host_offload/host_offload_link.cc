@@ -20,8 +20,8 @@ LinkCapabilities host_offload_capabilities(int32_t device) {
 
 }  // namespace
 
-Result<std::unique_ptr<HostOffloadLink>> HostOffloadLink::open(std::shared_ptr<HostOffloadHub> hub,
-                                                               CopyLane lane, Executor& executor) {
+Result<std::unique_ptr<HostOffloadLink>> HostOffloadLink::open(
+    std::shared_ptr<PortHub<HostOffloadPort>> hub, CopyLane lane, Executor& executor) {
   const int32_t device = lane.stream.view().device();
   auto port = std::make_shared<HostOffloadPort>(std::move(lane), executor);
   KVFERRY_RETURN_IF_ERROR(executor.add_progress_source(port.get()));
@@ -29,7 +29,7 @@ Result<std::unique_ptr<HostOffloadLink>> HostOffloadLink::open(std::shared_ptr<H
       new HostOffloadLink(std::move(hub), std::move(port), device));
 }
 
-HostOffloadLink::HostOffloadLink(std::shared_ptr<HostOffloadHub> hub,
+HostOffloadLink::HostOffloadLink(std::shared_ptr<PortHub<HostOffloadPort>> hub,
                                  std::shared_ptr<HostOffloadPort> port, int32_t device)
     : hub_(std::move(hub)),
       port_(std::move(port)),

@@ -3,9 +3,9 @@
 #include <memory>
 #include <string>
 
+#include "core/port_hub.h"
 #include "kvferry/transport.h"
 #include "transports/host_offload/copy_lane.h"
-#include "transports/host_offload/host_offload_hub.h"
 #include "transports/host_offload/host_offload_port.h"
 
 namespace kvferry {
@@ -16,8 +16,8 @@ namespace kvferry {
 class HostOffloadLink final : public Link {
  public:
   /// Errors: those of Executor::add_progress_source
-  static Result<std::unique_ptr<HostOffloadLink>> open(std::shared_ptr<HostOffloadHub> hub,
-                                                       CopyLane lane, Executor& executor);
+  static Result<std::unique_ptr<HostOffloadLink>> open(
+      std::shared_ptr<PortHub<HostOffloadPort>> hub, CopyLane lane, Executor& executor);
   ~HostOffloadLink() override;
   HostOffloadLink(const HostOffloadLink&) = delete;
   HostOffloadLink& operator=(const HostOffloadLink&) = delete;
@@ -33,10 +33,10 @@ class HostOffloadLink final : public Link {
   const LinkCapabilities& capabilities() const override { return capabilities_; }
 
  private:
-  HostOffloadLink(std::shared_ptr<HostOffloadHub> hub, std::shared_ptr<HostOffloadPort> port,
-                  int32_t device);
+  HostOffloadLink(std::shared_ptr<PortHub<HostOffloadPort>> hub,
+                  std::shared_ptr<HostOffloadPort> port, int32_t device);
 
-  const std::shared_ptr<HostOffloadHub> hub_;
+  const std::shared_ptr<PortHub<HostOffloadPort>> hub_;
   const std::shared_ptr<HostOffloadPort> port_;
   const std::string address_;
   const LinkCapabilities capabilities_;

@@ -4,8 +4,9 @@
 #include <memory>
 #include <string_view>
 
+#include "core/port_hub.h"
 #include "kvferry/transport.h"
-#include "transports/host_offload/host_offload_hub.h"
+#include "transports/host_offload/host_offload_port.h"
 
 namespace kvferry {
 
@@ -24,7 +25,8 @@ class HostOffloadTransport final : public Transport {
  private:
   const int32_t device_;
   // Shared with the links, which take themselves off it when they end.
-  const std::shared_ptr<HostOffloadHub> hub_ = std::make_shared<HostOffloadHub>();
+  const std::shared_ptr<PortHub<HostOffloadPort>> hub_ =
+      std::make_shared<PortHub<HostOffloadPort>>("kvferry.host_offload.1");
 };
 
 }  // namespace kvferry

@@ -18,7 +18,7 @@ LinkCapabilities loopback_capabilities() {
 
 }  // namespace
 
-LoopbackLink::LoopbackLink(std::shared_ptr<LoopbackHub> hub, Executor& executor)
+LoopbackLink::LoopbackLink(std::shared_ptr<PortHub<LoopbackPort>> hub, Executor& executor)
     : hub_(std::move(hub)),
       port_(std::make_shared<LoopbackPort>(executor)),
       address_(hub_->add(port_)),

@@ -3,8 +3,8 @@
 #include <memory>
 #include <string>
 
+#include "core/port_hub.h"
 #include "kvferry/transport.h"
-#include "transports/loopback/loopback_hub.h"
 #include "transports/loopback/loopback_port.h"
 
 namespace kvferry {
@@ -14,7 +14,7 @@ namespace kvferry {
 /// Threads: the executor it was opened on
 class LoopbackLink final : public Link {
  public:
-  LoopbackLink(std::shared_ptr<LoopbackHub> hub, Executor& executor);
+  LoopbackLink(std::shared_ptr<PortHub<LoopbackPort>> hub, Executor& executor);
   ~LoopbackLink() override;
   LoopbackLink(const LoopbackLink&) = delete;
   LoopbackLink& operator=(const LoopbackLink&) = delete;
@@ -30,7 +30,7 @@ class LoopbackLink final : public Link {
   const LinkCapabilities& capabilities() const override { return capabilities_; }
 
  private:
-  const std::shared_ptr<LoopbackHub> hub_;
+  const std::shared_ptr<PortHub<LoopbackPort>> hub_;
   const std::shared_ptr<LoopbackPort> port_;
   const std::string address_;
   const LinkCapabilities capabilities_;

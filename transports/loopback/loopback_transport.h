@@ -3,8 +3,9 @@
 #include <memory>
 #include <string_view>
 
+#include "core/port_hub.h"
 #include "kvferry/transport.h"
-#include "transports/loopback/loopback_hub.h"
+#include "transports/loopback/loopback_port.h"
 
 namespace kvferry {
 
@@ -19,7 +20,8 @@ class LoopbackTransport final : public Transport {
 
  private:
   // Shared with the links, which take themselves off it when they end.
-  const std::shared_ptr<LoopbackHub> hub_ = std::make_shared<LoopbackHub>();
+  const std::shared_ptr<PortHub<LoopbackPort>> hub_ =
+      std::make_shared<PortHub<LoopbackPort>>("kvferry.loopback.1");
 };
 
 }  // namespace kvferry
