@@ -61,16 +61,7 @@ Status check(const KVLayout& layout, SlotMapping slots) {
     return {StatusCode::kInvalidArgument,
             "the pages lie on " + device_name(layout.device) + "; go by PageOracle"};
   }
-  if (layout.groups.size() != 1) {
-    return {StatusCode::kUnimplemented, "the content oracle fills layouts of 1 group, this has " +
-                                            std::to_string(layout.groups.size())};
-  }
-  const int64_t num_slots = layout.groups[0].num_slots();
-  const auto past = std::ranges::find_if(slots, [&](int64_t slot) { return slot >= num_slots; });
-  if (past == slots.end()) return {};
-  return {StatusCode::kOutOfRange, "token " + std::to_string(past - slots.begin()) + " has slot " +
-                                       std::to_string(*past) + ", the cache has " +
-                                       std::to_string(num_slots)};
+  return check_slots(layout, slots);
 }
 
 /// How the row of one token lies in its page: `count` pieces of `size_bytes`, stride_bytes apart.
@@ -86,11 +77,6 @@ struct Pieces {
   int64_t size_bytes;
   int64_t stride_bytes;
 };
-
-std::byte* page_of(const KVGroup& group, const KVPlane& plane, int64_t slot) {
-  return plane.base + slot / group.block_tokens * plane.block_stride_bytes +
-         slot % group.block_tokens * plane.token_stride_bytes;
-}
 
 /// One token of one plane: where it lies and what must be there.
 struct Row {
@@ -162,6 +148,24 @@ std::string ContentMismatch::to_string() const {
   return "layer " + std::to_string(layer) + " " + name + " token " + std::to_string(token) +
          " (slot " + std::to_string(slot) + ") head " + std::to_string(head) + " byte " +
          std::to_string(byte) + ": expected " + hex(expected) + ", found " + hex(found);
+}
+
+Status check_slots(const KVLayout& layout, SlotMapping slots) {
+  if (layout.groups.size() != 1) {
+    return {StatusCode::kUnimplemented, "the content oracle fills layouts of 1 group, this has " +
+                                            std::to_string(layout.groups.size())};
+  }
+  const int64_t num_slots = layout.groups[0].num_slots();
+  const auto past = std::ranges::find_if(slots, [&](int64_t slot) { return slot >= num_slots; });
+  if (past == slots.end()) return {};
+  return {StatusCode::kOutOfRange, "token " + std::to_string(past - slots.begin()) + " has slot " +
+                                       std::to_string(*past) + ", the cache has " +
+                                       std::to_string(num_slots)};
+}
+
+std::byte* page_of(const KVGroup& group, const KVPlane& plane, int64_t slot) {
+  return plane.base + slot / group.block_tokens * plane.block_stride_bytes +
+         slot % group.block_tokens * plane.token_stride_bytes;
 }
 
 void expected_row(const ChunkHash& chunk, int64_t token, int32_t plane, int64_t offset,

@@ -39,6 +39,14 @@ struct ContentMismatch {
   std::string to_string() const;
 };
 
+/// That the oracle can fill such a layout, wherever its pages lie, and every slot is in it.
+///
+/// Errors: kOutOfRange naming token and slot; kUnimplemented for a layout of several groups.
+Status check_slots(const KVLayout& layout, SlotMapping slots);
+
+/// Where the first head of a slot's token lies.
+std::byte* page_of(const KVGroup& group, const KVPlane& plane, int64_t slot);
+
 /// Bytes [offset, offset + row.size()) of a row.
 void expected_row(const ChunkHash& chunk, int64_t token, int32_t plane, int64_t offset,
                   std::span<std::byte> row);

@@ -15,19 +15,12 @@ int64_t block_bytes(const KVGroup& group, const KVPlane& plane) {
          (plane.num_heads - 1) * plane.head_stride_bytes + plane.content_bytes;
 }
 
-std::byte* row_of(const KVGroup& group, const KVPlane& plane, int64_t slot) {
-  return plane.base + slot / group.block_tokens * plane.block_stride_bytes +
-         slot % group.block_tokens * plane.token_stride_bytes;
-}
-
 }  // namespace
 
 Result<PageOracle> PageOracle::create(const KVLayout& layout, int64_t max_tokens) {
   PageOracle oracle(layout);
   if (layout.device.is_host()) return oracle;
-  if (layout.groups.size() != 1) {
-    return make_error(StatusCode::kUnimplemented, "the content oracle fills layouts of 1 group");
-  }
+  KVFERRY_RETURN_IF_ERROR(check_slots(layout, {}));
   // The same blocks, so many as one call needs, one plane behind the other.
   KVLayout mirrored = layout;
   mirrored.device = Device::host();
@@ -81,14 +74,9 @@ Result<std::vector<int64_t>> PageOracle::mirrored(SlotMapping slots) const {
                       std::to_string(slots.size()) + " tokens at once; the oracle was made for " +
                           std::to_string(room));
   }
-  const int64_t num_slots = layout_.groups[0].num_slots();
+  KVFERRY_RETURN_IF_ERROR(check_slots(layout_, slots));
   std::vector<int64_t> mirrored(slots.size());
   for (size_t i = 0; i < slots.size(); ++i) {
-    if (slots[i] >= num_slots) {
-      return make_error(StatusCode::kOutOfRange, "token " + std::to_string(i) + " has slot " +
-                                                     std::to_string(slots[i]) + ", the cache has " +
-                                                     std::to_string(num_slots));
-    }
     mirrored[i] = slots[i] < 0 ? -1 : static_cast<int64_t>(i);
   }
   return mirrored;
@@ -102,8 +90,8 @@ Status PageOracle::copy(SlotMapping slots, Way way) const {
     const KVPlane& plane = pages.planes[p];
     for (size_t token = 0; token < slots.size(); ++token) {
       if (slots[token] < 0) continue;
-      std::byte* const page = row_of(pages, plane, slots[token]);
-      std::byte* const twin = row_of(mirror, mirror.planes[p], static_cast<int64_t>(token));
+      std::byte* const page = page_of(pages, plane, slots[token]);
+      std::byte* const twin = page_of(mirror, mirror.planes[p], static_cast<int64_t>(token));
       for (int32_t head = 0; head < plane.num_heads; ++head) {
         const int64_t at = head * plane.head_stride_bytes;
         CopyRun run{page + at, twin + at, static_cast<size_t>(plane.content_bytes)};
